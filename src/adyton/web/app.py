@@ -1,0 +1,117 @@
+"""The shell of every HTTP service: health, metrics, error border, body limit.
+
+``build_app(settings)`` of a service starts from :func:`new_app`, includes its routers, and returns it. Typed errors
+become problem+json (RFC 9457) with their stable code; routes that speak the official protocol answer with the official
+codes and texts themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+
+from adyton.base.errors import AdytonError, InputError, NotFoundError, UnavailableError
+from adyton.base.log import get_logger
+
+Asgi = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+_log = get_logger("web")
+
+_STATUS: tuple[tuple[type[AdytonError], int], ...] = (
+    (InputError, 400),
+    (NotFoundError, 404),
+    (UnavailableError, 503),
+)
+
+
+def new_app(title: str, version: str, *, max_body_bytes: int = 1 << 20, **options: Any) -> FastAPI:  # noqa: ANN401
+    """A FastAPI application with ``/actuator/health``, ``/actuator/prometheus``, ``/version`` and the error border.
+
+    The Prometheus registry is ``app.state.registry``; a service adds its own collectors there.
+
+    Args:
+        title: OpenAPI title.
+        version: service version, also what ``/version`` answers.
+        max_body_bytes: requests with larger bodies are refused with 413 while being read.
+        options: passed on to FastAPI (for example ``lifespan``).
+    """
+    app = FastAPI(title=title, version=version, **options)
+    app.state.registry = CollectorRegistry()
+    requests = Counter("http_requests", "Requests answered.", ["method", "status"], registry=app.state.registry)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        requests.labels(request.method, str(response.status_code)).inc()
+        return response
+
+    @app.exception_handler(AdytonError)
+    async def problem(_request: Request, error: AdytonError) -> JSONResponse:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        if status >= 500:
+            _log.error("request failed", code=error.code, detail=error.message)
+        body = {"type": "about:blank", "title": error.code, "status": status, "detail": error.message}
+        body["code"] = error.code
+        if error.hint:
+            body["hint"] = error.hint
+        return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+    @app.get("/actuator/health", include_in_schema=False)
+    def health() -> dict[str, str]:
+        return {"status": "UP"}
+
+    @app.get("/actuator/prometheus", include_in_schema=False)
+    def prometheus() -> Response:
+        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class BodyLimit:
+    """ASGI middleware: refuses a body over the limit while it arrives, whatever its Content-Length claims."""
+
+    def __init__(self, app: Asgi, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Pass the request on with a receive that counts."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+        answered = False
+
+        async def counted() -> Any:  # noqa: ANN401  # ASGI messages
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._max_bytes:
+                    raise _BodyTooLargeError
+            return message
+
+        async def watched(message: Any) -> None:  # noqa: ANN401
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _BodyTooLargeError:
+            if not answered:
+                await Response("body too large", status_code=413)(scope, receive, send)
+
+
+class _BodyTooLargeError(Exception):
+    """The request's body passed the limit."""

@@ -1,0 +1,91 @@
+"""The HTTP client that all rooms use to call services: bounded time, bounded answers, typed errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+
+from adyton.base.errors import AdytonError, UnavailableError
+
+MAX_ANSWER_BYTES = 64 << 20  # bytes; larger downloads stream to a file
+
+
+class AnswerError(AdytonError):
+    """A service answered with an error status.
+
+    Attributes:
+        status: HTTP status code.
+        body: the answer's text, cut to 2,000 characters.
+    """
+
+    code = "service.answer"
+
+    def __init__(self, message: str, *, status: int, body: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body[:2000]
+
+
+class HttpClient:
+    """Calls one service.
+
+    Args:
+        base_url: where it is; as official clients do, an endpoint's path replaces the base's path.
+        name: what to call the service in errors.
+        timeout_s: seconds for connect and for each read.
+        options: passed on to ``httpx2.Client`` (``verify``, ``cert``, ``transport``).
+    """
+
+    def __init__(self, base_url: str, name: str, *, timeout_s: float = 10, **options: Any) -> None:  # noqa: ANN401
+        self.base_url = base_url.rstrip("/")
+        self.name = name
+        self._client = httpx2.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, **options)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: tuple[int, ...] = (200, 201, 204),
+        **options: Any,  # noqa: ANN401
+    ) -> httpx2.Response:
+        """Send one request and return the answer when its status is in ``expect``.
+
+        Raises:
+            UnavailableError: no connection, time-out, or an answer that broke off.
+            AnswerError: any other status.
+        """
+        url = self.base_url + path
+        try:
+            response = self._client.request(method, url, **options)
+        except httpx2.HTTPError as error:
+            raise UnavailableError(
+                f"{self.name} at {self.base_url} does not answer: {type(error).__name__}",
+                hint="is the network up? 'adyton status' shows its services",
+            ) from error
+        if response.status_code not in expect:
+            raise AnswerError(
+                f"{self.name} answered {response.status_code} to {method} {path.partition('?')[0]}",
+                status=response.status_code,
+                body=response.text,
+            )
+        return response
+
+    def json(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401  # JSON is any
+        """Like :meth:`request`, decoding the JSON body.
+
+        Raises:
+            UnavailableError: as :meth:`request`, and for a body that is not JSON.
+            AnswerError: as :meth:`request`.
+        """
+        response = self.request(method, path, **options)
+        try:
+            return response.json()
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UnavailableError(f"{self.name} answered with something that is not JSON") from error
