@@ -7,7 +7,7 @@ codes and texts themselves.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -28,7 +28,14 @@ _STATUS: tuple[tuple[type[AdytonError], int], ...] = (
 )
 
 
-def new_app(title: str, version: str, *, max_body_bytes: int = 1 << 20, **options: Any) -> FastAPI:  # noqa: ANN401
+def new_app(
+    title: str,
+    version: str,
+    *,
+    max_body_bytes: int = 1 << 20,
+    statuses: Sequence[tuple[type[AdytonError], int]] = (),
+    **options: Any,  # noqa: ANN401
+) -> FastAPI:
     """A FastAPI application with ``/actuator/health``, ``/actuator/prometheus``, ``/version`` and the error border.
 
     The Prometheus registry is ``app.state.registry``; a service adds its own collectors there.
@@ -37,6 +44,7 @@ def new_app(title: str, version: str, *, max_body_bytes: int = 1 << 20, **option
         title: OpenAPI title.
         version: service version, also what ``/version`` answers.
         max_body_bytes: requests with larger bodies are refused with 413 while being read.
+        statuses: HTTP statuses of the service's own error classes, the first match counts; then come the common ones.
         options: passed on to FastAPI (for example ``lifespan``).
     """
     app = FastAPI(title=title, version=version, **options)
@@ -52,7 +60,7 @@ def new_app(title: str, version: str, *, max_body_bytes: int = 1 << 20, **option
 
     @app.exception_handler(AdytonError)
     async def problem(_request: Request, error: AdytonError) -> JSONResponse:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        status = next((code for kind, code in (*statuses, *_STATUS) if isinstance(error, kind)), 500)
         if status >= 500:
             _log.error("request failed", code=error.code, detail=error.message)
         body = {"type": "about:blank", "title": error.code, "status": status, "detail": error.message}

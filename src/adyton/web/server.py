@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -40,17 +43,39 @@ def listen(host: str, port: int) -> socket.socket:
     return server
 
 
-def serve(app: Any, host: str, port: int, **options: Any) -> None:  # noqa: ANN401  # any ASGI application
+class _Server(uvicorn.Server):
+    """A server that says that it is about to stop, so that long-polls can be answered."""
+
+    on_exit: Callable[[], None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.on_exit is not None:
+            # In a thread: what it wakes may hold locks that the interrupted main thread holds, too.
+            threading.Thread(target=self.on_exit, daemon=True).start()
+        super().handle_exit(sig, frame)
+
+
+def serve(
+    app: Any,  # noqa: ANN401  # any ASGI application
+    host: str,
+    port: int,
+    *,
+    on_exit: Callable[[], None] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> None:
     """Serve until SIGTERM or SIGINT; open requests get five seconds to finish.
 
     Args:
         app: ASGI application.
         host: address to listen on.
         port: TCP port.
+        on_exit: called when the signal comes, before open requests are waited for.
         options: passed on to ``uvicorn.Config`` (``http`` protocol class, ``ssl_*``, …).
     """
     listener = listen(host, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, server_header=False, **options
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = _Server(config)
+    server.on_exit = on_exit
+    server.run(sockets=[listener])

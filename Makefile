@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need; `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Tests and demos never talk to a registry; only set-up does.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench official clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready node_modules/.ready ## Set up everything (idempotent; fast when nothing changed)
+	@tools/need-bubblewrap
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml tools/setup-python
+	@PYTHON="$(PYTHON)" tools/setup-python "$(VENV)"
+	@touch $@
+
+node_modules/.ready: package-lock.json tools/setup-node
+	@tools/setup-node
+	@touch $@
+
+demo: setup ## The main job: a confidential task from purchase to verified result, and five refusals
+	@$(BIN)/adyton demo --report demo-report.json
+
+test: setup lint ## Lint and run the tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup ## Run the benchmarks; writes bench-report.json
+	@$(BIN)/python bench/run.py --report bench-report.json
+
+official: setup ## Only the tests that drive the network with the official npm client
+	@$(BIN)/python -m pytest -m official tests/official
+
+clean: ## Remove everything that set-up and runs made here
+	@rm -rf $(VENV) node_modules build demo-report.json bench-report.json

@@ -1,0 +1,174 @@
+"""``python -m adyton.cas.main [--config FILE]``: the CAS as a process, in its enclave.
+
+Both ports are served by one process: the REST port by the main thread, which gets the signals, the attested port by a
+second thread; when either ends, both end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from adyton.attestation.collateral import CollateralCache, PccsClient
+from adyton.attestation.verify import Verifier
+from adyton.base import log
+from adyton.base.clock import Clock, utc_now
+from adyton.base.errors import AdytonError
+from adyton.base.secret import Secret
+from adyton.cas.api import build_attested_app, build_rest_app
+from adyton.cas.attested import ReleaseService
+from adyton.cas.audit import AuditEvent, AuditLog
+from adyton.cas.prover import Prover
+from adyton.cas.repo import SessionRepo, open_database
+from adyton.cas.sealed import StateFiles, open_master_key
+from adyton.cas.service import Quota, SessionService
+from adyton.cas.settings import CasSettings
+from adyton.web.peercert import tls_protocol
+from adyton.web.server import listen
+
+if TYPE_CHECKING:
+    from adyton.platform.protocol import Platform
+
+_GRACE_S: Final = 5
+_log = log.get_logger("cas")
+
+
+@dataclass(frozen=True, slots=True)
+class Cas:
+    """An opened CAS: its two applications and what proves it."""
+
+    rest: FastAPI
+    attested: FastAPI
+    prover: Prover
+    engine: Engine
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+
+def build(settings: CasSettings, platform: Platform, clock: Clock = utc_now) -> Cas:
+    """Open (or create) the state and put the CAS together.
+
+    Raises:
+        SealedStateError: the state is another CPU's or another CAS build's.
+        StoreCorruptError, AuditBrokenError: the state was altered.
+    """
+    files = StateFiles(settings.database)
+
+    def initialise(master: Secret[bytes]) -> None:
+        engine = open_database(files.database)
+        SessionRepo(engine, master).authority(clock())
+        engine.dispose()
+
+    master = open_master_key(platform, settings.database, initialise)
+    engine = open_database(files.database)
+    repo = SessionRepo(engine, master)
+    authority = repo.authority(clock())
+    audit = AuditLog(engine, master, clock)
+    collateral = CollateralCache(PccsClient(settings.pccs_url), clock=clock)
+    verifier = Verifier(collateral, clock=clock)
+    prover = Prover(platform, authority, collateral, anchors=settings.trust_anchors, names=settings.names, clock=clock)
+    sessions = SessionService(repo, audit, Quota(settings.sessions_per_creator), clock)
+    releases = ReleaseService(repo, audit, authority, verifier=verifier, anchors=settings.trust_anchors, clock=clock)
+    tiers = ",".join(settings.anchors)
+    audit.append(AuditEvent("start", "done", mrenclave=platform.identity().mrenclave.hex(), tier=tiers))
+    return Cas(build_rest_app(sessions, prover, authority), build_attested_app(releases, prover), prover, engine)
+
+
+def serve(cas: Cas, rest: socket.socket, attested: socket.socket) -> None:
+    """Serve both ports on listening sockets until a signal comes or one of them ends."""
+    main = _server(cas.rest, tls_protocol(cas.prover.rest_context))
+    second = _server(cas.attested, tls_protocol(cas.prover.attested_context))
+
+    def run_second() -> None:
+        try:
+            second.run(sockets=[attested])  # installs no signal handlers outside the main thread
+        finally:
+            main.should_exit = True
+
+    thread = threading.Thread(target=run_second, name="cas-attested")
+    with _own_signals():
+        thread.start()
+        try:
+            main.run(sockets=[rest])
+        finally:
+            second.should_exit = True
+            thread.join(timeout=2 * _GRACE_S)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Survive the signal that ends the main server: uvicorn raises it again when done, before the second has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _nothing) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """The handler to which uvicorn raises the signal again."""
+
+
+def _server(app: FastAPI, http: Any) -> uvicorn.Server:  # noqa: ANN401  # uvicorn types it as a class; it is called
+    config = uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    return uvicorn.Server(config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the CAS; returns the exit status: 0 ended in order, 1 could not start."""
+    parser = argparse.ArgumentParser(prog="adyton-cas", description="Configuration and attestation service.")
+    parser.add_argument("--config", type=Path, help="TOML file with settings; the environment goes before it")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = CasSettings.load(arguments.config)
+        log.configure(settings.log_level)
+        _run(settings)
+    except AdytonError as error:
+        sys.stderr.write(f"adyton-cas: {error.code}: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"adyton-cas: {error.hint}\n")
+        return 1
+    return 0
+
+
+def _run(settings: CasSettings) -> None:
+    from adyton.platform.client import EnclavePlatform  # noqa: PLC0415  # only a process in an enclave has one
+
+    # ports first: a taken port must fail before state is made
+    rest, attested = listen(settings.host, settings.rest_port), listen(settings.host, settings.attested_port)
+    cas = build(settings, EnclavePlatform.from_environment())
+    _log.info("listening", host=settings.host, rest_port=rest.getsockname()[1], attested_port=attested.getsockname()[1])
+    try:
+        serve(cas, rest, attested)
+    finally:
+        cas.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The master key of the CAS's database: sealed to this enclave on this CPU, in a file beside the database.
+
+Files in the database folder: ``cas.db`` and ``cas.key``. While they are first made the key lies in ``cas.key.new``;
+its renaming is the moment from which the CAS exists. An interrupted creation is taken up again, nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from adyton.base import aead
+from adyton.base.files import write_private
+from adyton.base.secret import Secret
+from adyton.cas.errors import SealedStateError
+from adyton.platform.sealing import SealingError, seal, unseal
+
+if TYPE_CHECKING:
+    from adyton.platform.protocol import Platform
+
+_CONTEXT: Final = b"adyton/cas/master-key/1"
+_DAMAGED: Final = frozenset({"sealing.corrupt", "sealing.format"})
+_HINT: Final = (
+    "start the same CAS build on the machine that made this folder, or give it an empty folder;"
+    " by design nobody can move a CAS's database to another CPU or to a changed CAS"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StateFiles:
+    """Where the CAS keeps its state."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        """SQLite database of encrypted rows."""
+        return self.folder / "cas.db"
+
+    @property
+    def key(self) -> Path:
+        """Sealed master key."""
+        return self.folder / "cas.key"
+
+    @property
+    def new_key(self) -> Path:
+        """Sealed master key of a creation that has not ended."""
+        return self.folder / "cas.key.new"
+
+
+def open_master_key(platform: Platform, folder: Path, initialise: Callable[[Secret[bytes]], None]) -> Secret[bytes]:
+    """The master key of the state in ``folder``; makes one only where there is neither key nor database.
+
+    Args:
+        platform: seals, policy MRENCLAVE.
+        folder: database folder.
+        initialise: creates the database under the new key; called again with the same key after an interruption.
+
+    Raises:
+        SealedStateError: there is state, and this enclave on this CPU cannot open it.
+    """
+    files = StateFiles(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if files.key.exists():
+        if not files.database.exists():
+            raise SealedStateError(
+                f"the sealed key {files.key} is there but its database {files.database.name} is not",
+                code="cas.sealed.database_missing",
+                hint="put the database back beside its key, or give the CAS an empty folder",
+            )
+        return _unseal(platform, files.key)
+    if files.new_key.exists():
+        master = _unseal(platform, files.new_key)
+    elif files.database.exists():
+        raise SealedStateError(
+            f"the database {files.database} has no sealed key beside it: it was copied without {files.key.name}",
+            hint=_HINT,
+        )
+    else:
+        master = aead.new_key()
+        write_private(files.new_key, _seal(platform, master))
+    initialise(master)
+    files.new_key.rename(files.key)
+    _sync_folder(folder)
+    return master
+
+
+def _seal(platform: Platform, master: Secret[bytes]) -> bytes:
+    return seal(platform, master.reveal(), context=_CONTEXT)
+
+
+def _unseal(platform: Platform, path: Path) -> Secret[bytes]:
+    try:
+        return Secret(unseal(platform, path.read_bytes(), _CONTEXT))
+    except SealingError as error:
+        if error.code in _DAMAGED:
+            raise SealedStateError(
+                f"{path} is damaged: {error.message}",
+                code="cas.sealed.corrupt",
+                hint="restore the database folder from a backup made on this machine",
+            ) from error
+        raise SealedStateError(
+            f"{path} does not open here: it was sealed on another CPU, or by another build of the CAS ({error.code})",
+            hint=_HINT,
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

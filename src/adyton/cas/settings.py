@@ -1,0 +1,62 @@
+"""Settings of the CAS. Inside its enclave they come from the environment: the measured manifest fixes ``anchors``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from adyton.attestation.anchors import TrustAnchor
+from adyton.base.errors import InputError
+from adyton.base.settings import Settings
+
+
+def _comma_list(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class CasSettings(Settings):
+    """One CAS.
+
+    Attributes:
+        host: address that both ports listen on.
+        rest_port, attested_port: TCP ports; 0 lets the system choose.
+        database: folder of the sealed state.
+        pccs_url: certificate service of the platforms whose evidence is judged.
+        anchors: accepted roots, comma-separated: ``intel``, ``sim:<fingerprint>``. What no session can widen.
+        names: more host names and addresses for the REST server's certificate, comma-separated.
+        sessions_per_creator: how many sessions one key may keep.
+        log_level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+
+    env_prefix: ClassVar[str] = "ADYTON_CAS_"
+
+    host: str = "127.0.0.1"
+    rest_port: Port = 8081
+    attested_port: Port = 18765
+    database: Path
+    pccs_url: Annotated[str, Field(pattern=r"^https?://")]
+    anchors: Annotated[Names, Field(min_length=1, max_length=8)]
+    names: Annotated[Names, Field(max_length=32)] = ("localhost", "127.0.0.1")
+    sessions_per_creator: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    log_level: Annotated[str, Field(pattern=r"^(?:debug|info|warning|error)$")] = "info"
+
+    @field_validator("anchors")
+    @classmethod
+    def _known_anchors(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                TrustAnchor(value)
+            except InputError as error:
+                raise ValueError(f"{error.message}; {error.hint}") from None
+        return values
+
+    @property
+    def trust_anchors(self) -> tuple[TrustAnchor, ...]:
+        """The accepted roots."""
+        return tuple(TrustAnchor(value) for value in self.anchors)

@@ -1,0 +1,1 @@
+"""The ``adyton`` command: run a network, operate its services, see the main job done."""

@@ -1,0 +1,1 @@
+"""Verbs about money in the hub."""

@@ -1,0 +1,1 @@
+"""Verbs that apps, datasets and workerpools share."""

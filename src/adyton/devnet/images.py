@@ -1,0 +1,209 @@
+"""The enclaves of a network's own services: CAS, two SMS, pre-compute and post-compute.
+
+What is security-relevant is measured: the trust anchors and the hub, what an SMS tolerates, which CAS it takes its key
+from, which stage enclaves it gives secrets to. What the host may set (ports, addresses, folders) is listed by name.
+A network keeps its images: rebuilding with another measurement would close its stored secrets.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import adyton.sms
+from adyton.base.files import write_private
+from adyton.chain.deploy import Deployment
+from adyton.content.oci import TarEntry, add_layers, read_layout, write_image, write_tar
+from adyton.devnet.native import compute_image, service_image
+from adyton.devnet.paths import NetworkPaths
+from adyton.enclave.base import site_path
+from adyton.enclave.image import EnclaveImage
+from adyton.enclave.interpreter import local_interpreter
+from adyton.enclave.manifest import CasPolicy
+from adyton.enclave.sconify import SconifyOptions, sconify
+from adyton.enclave.sigstruct import load_signer, new_signer, new_signer_pem
+
+FRAMEWORK_VERSION: Final = "v5"
+TMPFS: Final = {"/tmp": 64 << 20, "/run": 1 << 20}  # noqa: S108  # folders inside the enclave
+STAGE_HEAP_BYTES: Final = 1 << 30
+TOLERATED: Final[Mapping[str, str]] = {"production": "", "debug": "debug-mode"}
+
+_SMS_HOST_ENVIRONMENT: Final = (
+    "ADYTON_SMS_HOST",
+    "IEXEC_SMS_PORT",
+    "IEXEC_BLOCKCHAIN_NODE_ADDRESS",
+    "IEXEC_SECRET_PROVISIONER_WEB_HOSTNAME",
+    "IEXEC_SECRET_PROVISIONER_WEB_PORT",
+    "IEXEC_SECRET_PROVISIONER_ENCLAVE_HOSTNAME",
+    "IEXEC_SECRET_PROVISIONER_ENCLAVE_PORT",
+    "TEE_WORKER_PIPELINES_0_PRECOMPUTE_IMAGE",
+    "TEE_WORKER_PIPELINES_0_POSTCOMPUTE_IMAGE",
+)
+_CAS_HOST_ENVIRONMENT: Final = (
+    "ADYTON_CAS_HOST",
+    "ADYTON_CAS_REST_PORT",
+    "ADYTON_CAS_ATTESTED_PORT",
+    "ADYTON_CAS_PCCS_URL",
+)
+# Where the worker that launched a stage listens, and where its host reaches IPFS: places, not secrets or rights.
+_STAGE_HOST_ENVIRONMENT: Final = ("WORKER_HOST", "WORKER_HOST_ENV_VAR", "ADYTON_IPFS_GATEWAY")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An enclave image on disk and its MRENCLAVE (hex)."""
+
+    layout: Path
+    mrenclave: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceImages:
+    """All enclaves of a network's services. ``sms`` is by role, ``stages`` by stage."""
+
+    cas: BuiltImage
+    sms: Mapping[str, BuiltImage]
+    stages: Mapping[str, BuiltImage]
+
+    def measurements(self) -> dict[str, str]:
+        """MRENCLAVE by name, for the network's description."""
+        named = {"cas": self.cas, **{f"sms-{role}": image for role, image in self.sms.items()}, **self.stages}
+        return {name: image.mrenclave for name, image in named.items()}
+
+
+def build_service_images(
+    paths: NetworkPaths, deployment: Deployment, anchor: str, say: Callable[[str], None] = lambda _line: None
+) -> ServiceImages:
+    """Build what this network has not yet, in the order of who names whose measurement: stages, CAS, SMS."""
+    builder = _Builder(paths, say)
+    stages = {
+        "pre-compute": builder.build("pre-compute", compute_image, _stage_options("pre-compute", "adyton.compute.pre")),
+        "post-compute": builder.build(
+            "post-compute", compute_image, _stage_options("post-compute", "adyton.compute.post")
+        ),
+    }
+    cas = builder.build("cas", service_image, _cas_options(anchor))
+    sms = {
+        role: builder.build(f"sms-{role}", service_image, _sms_options(role, deployment, anchor, cas, stages))
+        for role in TOLERATED
+    }
+    return ServiceImages(cas, sms, stages)
+
+
+class _Builder:
+    def __init__(self, paths: NetworkPaths, say: Callable[[str], None]) -> None:
+        self._folder = paths.images
+        self._say = say
+        key_file = paths.data("operator") / "signer-key.pem"
+        if not key_file.exists():
+            write_private(key_file, new_signer_pem())
+        self._signer = load_signer(key_file)
+
+    def build(self, name: str, source: Callable[[], Path], options: SconifyOptions) -> BuiltImage:
+        """The image of ``name``: the one that is there, else built from the native image ``source``."""
+        layout = self._folder / name
+        if not layout.is_dir():
+            self._say(f"building the enclave {name}")
+            partial = self._folder / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            sconify(source(), partial, replace(options, name=name, signer=self._signer))
+            partial.rename(layout)
+        return BuiltImage(layout, EnclaveImage.load(layout).mrenclave.hex())
+
+
+def _stage_options(name: str, module: str) -> SconifyOptions:
+    """A stage sees plaintext of inputs or outputs: it fetches and uploads them itself, hence the network."""
+    place = {"iexec_in": "/iexec_in"} if name == "pre-compute" else {"iexec_out": "/iexec_out"}
+    return SconifyOptions(
+        name=name,
+        command=f"python3 -m {module}",
+        volumes={**place, **({} if name == "pre-compute" else {"post-compute-tmp": "/post-compute-tmp"})},
+        tmpfs=TMPFS,
+        host_environment=_STAGE_HOST_ENVIRONMENT,
+        network=True,
+        heap_bytes=STAGE_HEAP_BYTES,
+    )
+
+
+def _cas_options(anchor: str) -> SconifyOptions:
+    return SconifyOptions(
+        name="cas",
+        command="python3 -m adyton.cas.main",
+        environment={"ADYTON_CAS_ANCHORS": anchor, "ADYTON_CAS_DATABASE": "/data"},
+        host_environment=_CAS_HOST_ENVIRONMENT,
+        host_paths=("/data/",),
+        tmpfs=TMPFS,
+        network=True,
+        config="none",
+        anchors=(anchor,),
+    )
+
+
+def _sms_options(
+    role: str, deployment: Deployment, anchor: str, cas: BuiltImage, stages: Mapping[str, BuiltImage]
+) -> SconifyOptions:
+    pipeline = {"TEE_WORKER_PIPELINES_0_VERSION": FRAMEWORK_VERSION}
+    for stage, image in stages.items():
+        prefix = f"TEE_WORKER_PIPELINES_0_{stage.removesuffix('-compute').upper()}COMPUTE_"
+        pipeline |= {
+            f"{prefix}FINGERPRINT": image.mrenclave,
+            f"{prefix}ENTRYPOINT": f"python3 -m adyton.compute.{stage.removesuffix('-compute')}",
+            f"{prefix}HEAPSIZE": str(STAGE_HEAP_BYTES),
+        }
+    return SconifyOptions(
+        name=f"sms-{role}",
+        command="python3 -m adyton.sms.main",
+        environment={
+            "IEXEC_SMS_TEE_RUNTIME_FRAMEWORK": "scone",
+            "IEXEC_CHAIN_ID": str(deployment.chain_id),
+            "IEXEC_HUB_ADDRESS": deployment.hub,
+            "IEXEC_SCONE_TOLERATED_INSECURE_OPTIONS": TOLERATED[role],
+            **pipeline,
+        },
+        host_environment=_SMS_HOST_ENVIRONMENT,
+        host_paths=("/data/",),
+        volumes={},
+        tmpfs=TMPFS,
+        network=True,
+        cas=CasPolicy(anchor, (cas.mrenclave,)),
+        anchors=(anchor,),
+    )
+
+
+def changed_sms(paths: NetworkPaths, target: Path) -> Path:
+    """What an operator can do: the production SMS with one byte of its code changed, signed with a key of theirs."""
+    original = EnclaveImage.load(paths.images / "sms-production").manifest
+    options = SconifyOptions(
+        name=original.name,
+        command=shlex.join(original.argv),
+        environment=original.environment,
+        host_environment=original.host_environment,
+        host_paths=tuple(f"{path}/" for path in original.host_paths),
+        volumes={},
+        tmpfs=original.tmpfs,
+        network=original.network,
+        cas=original.cas,
+        anchors=original.anchors,
+        signer=new_signer(),
+    )
+    native = target.with_name("native")
+    with tempfile.TemporaryDirectory(prefix="adyton-changed-") as folder:
+        layer = Path(folder) / "layer.tar"
+        with layer.open("wb") as stream:
+            path = f"{site_path(local_interpreter())}/adyton/sms/__init__.py"
+            write_tar([TarEntry(path, "file", _one_byte_changed(Path(adyton.sms.__file__)))], stream)
+        image = read_layout(service_image())
+        write_image(add_layers(image, [layer], image.config), native)
+    sconify(native, target, options)
+    return target
+
+
+def _one_byte_changed(file: Path) -> bytes:
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 0x01
+    return bytes(content)

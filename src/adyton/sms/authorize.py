@@ -1,0 +1,207 @@
+"""Who may do what, decided from the request and facts of the chain (protocol, sections 2 and 3.1).
+
+The order of checks and the reasons are the official ones. Stricter, where a client cannot tell (section 10.3):
+
+- facts count only while the chain's head is fresh, else the node may be cut off (``GET_CHAIN_TASK_FAILED``);
+- a task past its final deadline is not active any more (``TASK_NOT_ACTIVE``);
+- the deal's framework must be this service's (``NO_MATCH_ONCHAIN_TYPE``);
+- assets must come from the registries, so that no contract with an ``owner()`` of its own invention is an authority.
+
+Signatures are judged before the chain is read wherever the request itself names the signer, so a bad one costs no
+call to the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from adyton.base.errors import AdytonError, InputError, UnavailableError
+from adyton.base.types import ZERO_BYTES32, Bytes32, parse_address, parse_bytes32
+from adyton.chain import tags
+from adyton.chain.contracts import AssetKind, TaskStatus
+from adyton.sms import recipes
+from adyton.sms.chain_view import ChainView, DealFacts, Head, TaskFacts
+from adyton.sms.errors import NotAllowedError, SessionRefusedError
+from adyton.sms.wire import AuthorizationError, Framework, SessionFailure, WorkerpoolAuthorization
+
+
+class NotAuthorizedError(AdytonError):
+    """The execution is not authorized; ``reason`` is the official one."""
+
+    code = "sms.not_authorized"
+
+    def __init__(self, reason: AuthorizationError, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What this service accepts.
+
+    Attributes:
+        framework: its own TEE framework.
+        max_head_age_s: seconds the chain's newest block may lie behind ``now``.
+    """
+
+    framework: Framework
+    max_head_age_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """A task whose execution the chain and the workerpool's signature allow."""
+
+    task: TaskFacts
+    deal: DealFacts
+
+
+def check_signer(challenge: Bytes32, signature: str, signer: str) -> None:
+    """Check that ``signer``, which the request names, made the signature.
+
+    Raises:
+        NotAllowedError: somebody else, or no signature at all.
+    """
+    found = recipes.signer_of(challenge, signature)
+    if found is None or found.lower() != signer.lower():
+        raise NotAllowedError(f"the signature is not by {signer[:64]}")
+
+
+def check_asset_owner(
+    view: ChainView, challenge: Bytes32, signature: str, asset: str, kinds: frozenset[AssetKind]
+) -> None:
+    """Check that the owner of a registered asset made the signature.
+
+    Raises:
+        NotAllowedError: not an asset of ``kinds``, or signed by somebody else.
+        UnavailableError: the chain cannot be read.
+    """
+    signer = recipes.signer_of(challenge, signature)
+    if signer is None:
+        raise NotAllowedError("the signature is malformed")
+    try:
+        address = parse_address(asset)
+    except InputError:
+        raise NotAllowedError(f"{asset[:64]!r} is no address") from None
+    if view.asset_kind(address) not in kinds:
+        raise NotAllowedError(f"{address} is in no registry of {' or '.join(sorted(kinds))}s")
+    if view.owner(address) != signer:
+        raise NotAllowedError(f"the signature is not by the owner of {address}")
+
+
+def check_fresh(head: Head, now: datetime, max_head_age_s: int) -> None:
+    """Check that the node follows the chain.
+
+    Raises:
+        UnavailableError: its newest block is too old.
+    """
+    age = int(now.timestamp()) - head.timestamp
+    if age > max_head_age_s:
+        raise UnavailableError(
+            f"the chain's newest block {head.number} is {age} s old, at most {max_head_age_s} s are accepted",
+            code="sms.chain.stale",
+            hint="see whether the node is in step with its network",
+        )
+
+
+def check_worker(authorization: WorkerpoolAuthorization, signature: str) -> None:
+    """Check 0: the worker that asks for a session signed the authorization hash.
+
+    Raises:
+        SessionRefusedError: ``INVALID_AUTHORIZATION``.
+    """
+    try:
+        challenge = recipes.authorization_challenge(
+            authorization.worker_wallet, authorization.chain_task_id, authorization.enclave_challenge
+        )
+        check_signer(challenge, signature, authorization.worker_wallet)
+    except (InputError, NotAllowedError) as error:
+        raise SessionRefusedError(SessionFailure.INVALID_AUTHORIZATION, error.message) from error
+
+
+def authorize_session(
+    view: ChainView, authorization: WorkerpoolAuthorization, rules: Rules, now: datetime
+) -> Authorized:
+    """Checks 1 to 6 for ``/tee/sessions``.
+
+    Raises:
+        NotAuthorizedError: the first check that failed.
+    """
+    return _authorize(
+        view,
+        authorization.chain_task_id,
+        (authorization.worker_wallet, authorization.enclave_challenge),
+        authorization.signature.value,
+        rules=rules,
+        now=now,
+    )
+
+
+def authorize_challenge(view: ChainView, task_id: str, signature: str, rules: Rules, now: datetime) -> Authorized:
+    """Checks 1 to 6 for ``/tee/challenges``: worker and enclave challenge are empty.
+
+    Raises:
+        NotAuthorizedError: the first check that failed; a malformed signature before the chain is read.
+    """
+    try:
+        challenge = recipes.authorization_challenge("", task_id, "")
+    except InputError as error:
+        raise NotAuthorizedError(AuthorizationError.EMPTY_PARAMS_UNAUTHORIZED, error.message) from error
+    if recipes.signer_of(challenge, signature) is None:
+        raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, "the signature is malformed")
+    return _authorize(view, task_id, ("", ""), signature, rules=rules, now=now)
+
+
+def _authorize(
+    view: ChainView, task_id: str, subject: tuple[str, str], signature: str, *, rules: Rules, now: datetime
+) -> Authorized:
+    if not task_id:  # 1
+        raise NotAuthorizedError(AuthorizationError.EMPTY_PARAMS_UNAUTHORIZED, "no task id")
+    task, head = _task(view, task_id, rules, now)  # 2
+    _check_active(task, head, now)  # 3
+    deal = _deal(view, task.deal_id)  # 4
+    if tags.framework(deal.tag) != rules.framework:  # 5
+        raise NotAuthorizedError(
+            AuthorizationError.NO_MATCH_ONCHAIN_TYPE, f"tag {deal.tag} does not ask for {rules.framework}"
+        )
+    worker, enclave_challenge = subject
+    try:  # 6
+        challenge = recipes.authorization_challenge(worker, task_id, enclave_challenge)
+        check_signer(challenge, signature, deal.workerpool_owner)
+    except (InputError, NotAllowedError) as error:
+        raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, error.message) from error
+    return Authorized(task, deal)
+
+
+def _task(view: ChainView, task_id: str, rules: Rules, now: datetime) -> tuple[TaskFacts, Head]:
+    try:
+        word = parse_bytes32(task_id)
+        head = view.head()
+        check_fresh(head, now, rules.max_head_age_s)
+        task = view.task(word)
+    except (InputError, UnavailableError) as error:
+        raise NotAuthorizedError(AuthorizationError.GET_CHAIN_TASK_FAILED, error.message) from error
+    if task is None or task.deal_id == ZERO_BYTES32:
+        raise NotAuthorizedError(AuthorizationError.GET_CHAIN_TASK_FAILED, f"no task {word}")
+    return task, head
+
+
+def _check_active(task: TaskFacts, head: Head, now: datetime) -> None:
+    if task.status is not TaskStatus.ACTIVE:
+        raise NotAuthorizedError(AuthorizationError.TASK_NOT_ACTIVE, f"task {task.task_id} is {task.status.name}")
+    # The later of two clocks that the host can influence in different ways.
+    if max(head.timestamp, int(now.timestamp())) >= task.final_deadline:
+        raise NotAuthorizedError(
+            AuthorizationError.TASK_NOT_ACTIVE, f"the final deadline of task {task.task_id} has passed"
+        )
+
+
+def _deal(view: ChainView, deal_id: Bytes32) -> DealFacts:
+    try:
+        deal = view.deal(deal_id)
+    except UnavailableError as error:
+        raise NotAuthorizedError(AuthorizationError.GET_CHAIN_DEAL_FAILED, error.message) from error
+    if deal is None or deal.start_time <= 0:
+        raise NotAuthorizedError(AuthorizationError.GET_CHAIN_DEAL_FAILED, f"no started deal {deal_id}")
+    return deal

@@ -1,0 +1,1 @@
+"""The scheduler of a workerpool: follows deals, gives out tasks, checks reports, ends tasks on chain."""

@@ -1,0 +1,33 @@
+"""``python -m adyton.workerpool.worker.main --config FILE``: the worker process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adyton.base.errors import AdytonError
+from adyton.base.log import configure
+from adyton.web.server import serve
+from adyton.workerpool.worker.api import build_app
+from adyton.workerpool.worker.settings import WorkerSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="adyton.workerpool.worker", description=__doc__)
+    parser.add_argument("--config", type=Path, help="TOML file with the settings")
+    options = parser.parse_args(argv)
+    try:
+        settings = WorkerSettings.load(options.config)
+        configure()
+        serve(build_app(settings), settings.host, settings.port)
+    except AdytonError as error:
+        sys.stderr.write(f"{error.code}: {error.message}\n{error.hint}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

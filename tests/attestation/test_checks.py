@@ -1,0 +1,83 @@
+"""The recorder lets nothing through that was not checked."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from tests.platform.world import World
+
+from adyton.attestation.checks import Recorder
+from adyton.attestation.errors import AttestationError, Outcome
+
+
+def refuse(_value: object) -> None:
+    raise AttestationError("no", code="attestation.a.part", hint="do")
+
+
+def trip(_value: object) -> None:
+    raise ValueError("a parser's own error")
+
+
+def test_a_failed_check_stops_those_that_stand_on_it_and_no_others() -> None:
+    record = Recorder()
+    made = record.run("b", refuse, 1)
+    record.run("c", str, made)
+    record.run("a", str, 1)
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(("a", "b", "c"))
+    assert [(finding.check, finding.outcome) for finding in caught.value.findings] == [
+        ("a", Outcome.PASSED),
+        ("b", Outcome.FAILED),
+        ("c", Outcome.NOT_RUN),
+    ]
+    assert (caught.value.code, caught.value.hint) == ("attestation.a.part", "do")
+
+
+def test_the_first_failure_in_the_order_of_the_steps_gives_the_code() -> None:
+    record = Recorder()
+    record.run("b", refuse, 1)
+    record.run("a", trip, 1)
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(("a", "b"))
+    assert caught.value.code == "a"
+
+
+@pytest.mark.parametrize("expected", [("a", "b"), (), ("b",), ("a", "a")])
+def test_a_check_that_was_forgotten_or_invented_is_refused(expected: tuple[str, ...]) -> None:
+    record = Recorder()
+    record.run("a", str, 1)
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(expected)
+    assert caught.value.code == "attestation.incomplete"
+
+
+def test_a_check_without_its_input_is_refused_even_when_nothing_failed() -> None:
+    record = Recorder()
+    record.run("a", str, None)
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(("a",))
+    assert caught.value.code == "attestation.incomplete"
+
+
+def test_one_verifier_serves_many_threads(world: World) -> None:
+    verifier = world.verifier()
+    good, other = bytes([1]) * 32, bytes([2]) * 32
+    quotes = [world.platform(good).quote(bytes(64)), world.platform(other).quote(bytes(64))]
+    outcomes: list[tuple[int, str]] = []
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            try:
+                seen = verifier.verify(quotes[number % 2], world.policy(good)).mrenclave.hex()
+            except AttestationError as error:
+                seen = error.code
+            outcomes.append((number % 2, seen))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 30
+    assert set(outcomes) == {(0, good.hex()), (1, "attestation.measurement")}

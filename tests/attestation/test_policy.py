@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from adyton.attestation.anchors import INTEL, INTEL_ROOT_SHA256, TrustAnchor, require_production
+from adyton.attestation.errors import AttestationError
+from adyton.attestation.policy import QuotePolicy, Weakness, parse_tolerate
+from adyton.base.errors import InputError
+
+SIMULATED = TrustAnchor.simulated_root(b"a root certificate")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"anchors": ()}, "attestation.policy.anchors"),
+        ({"mrenclaves": frozenset()}, "attestation.policy.unpinned"),
+        ({"mrenclaves": frozenset(), "mrsigners": frozenset({bytes(32)})}, "attestation.policy.unpinned"),
+        ({"mrenclaves": frozenset(), "isvprodid": 1}, "attestation.policy.unpinned"),
+        ({"mrenclaves": frozenset({bytes(31)})}, "attestation.policy.measurement"),
+        ({"mrsigners": frozenset({bytes(33)})}, "attestation.policy.measurement"),
+        ({"ignore_advisories": frozenset({"SA-00334"})}, "attestation.policy.advisory"),
+        ({"ignore_advisories": frozenset({"all"})}, "attestation.policy.advisory"),
+    ],
+)
+def test_policies_that_mean_too_much_or_nothing_are_refused(arguments: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        QuotePolicy(**({"anchors": (INTEL,), "mrenclaves": frozenset({bytes(32)})} | arguments))
+    assert caught.value.code == code
+
+
+def test_a_signer_with_its_product_is_enough() -> None:
+    assert QuotePolicy((INTEL,), mrsigners=frozenset({bytes(32)}), isvprodid=0).mrenclaves == frozenset()
+
+
+def test_advisories_are_ignored_by_name_or_all() -> None:
+    one = QuotePolicy((INTEL,), frozenset({bytes(32)}), ignore_advisories=frozenset({"INTEL-SA-00334"}))
+    assert one.ignores("INTEL-SA-00334")
+    assert not one.ignores("INTEL-SA-00335")
+    assert QuotePolicy((INTEL,), frozenset({bytes(32)}), ignore_advisories=frozenset("*")).ignores("INTEL-SA-00335")
+
+
+def test_names_to_tolerate_are_those_of_session_documents() -> None:
+    assert parse_tolerate(["debug-mode", "outdated-tcb"]) == {Weakness.DEBUG_MODE, Weakness.OUTDATED_TCB}
+    with pytest.raises(InputError) as caught:
+        parse_tolerate(["debug"])
+    assert caught.value.code == "attestation.policy.tolerate"
+    assert "debug-mode" in caught.value.hint
+
+
+def test_anchors_have_tiers_and_fingerprints() -> None:
+    assert (INTEL.tier, INTEL.simulated, INTEL.fingerprint) == ("intel", False, INTEL_ROOT_SHA256)
+    digest = hashlib.sha256(b"a root certificate").hexdigest()
+    assert (SIMULATED.tier, SIMULATED.simulated, SIMULATED.fingerprint) == (f"sim:{digest}", True, digest)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Intel", "sim:", "sim:" + "g" * 64, "sim:" + "A" * 64, "sim:" + INTEL_ROOT_SHA256]
+)
+def test_other_names_are_no_anchors(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        TrustAnchor(text)
+    assert caught.value.code == "attestation.anchor.name"
+
+
+def test_production_refuses_simulated_anchors() -> None:
+    require_production([INTEL])
+    with pytest.raises(AttestationError) as caught:
+        require_production([INTEL, SIMULATED])
+    assert caught.value.code == "attestation.anchor.simulated"

@@ -1,0 +1,87 @@
+"""Certificates of the CAS: what each kind can and cannot pass for, judged by an independent verifier."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from adyton.cas.authority import Authority, tier_of
+from adyton.cas.identity import SERVER_NAME
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+AUTHORITY = Authority.create(NOW)
+KEY = ec.generate_private_key(ec.SECP256R1())
+SPKI = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+TIER = "sim:" + "ab" * 32
+
+
+def identity(session: str = "s", service: str = "app") -> x509.Certificate:
+    return x509.load_pem_x509_certificate(AUTHORITY.issue_identity(SPKI, session, service, TIER, NOW))
+
+
+def server() -> x509.Certificate:
+    return x509.load_pem_x509_certificate(
+        AUTHORITY.issue_server(KEY.public_key(), ["cas.example", "10.0.0.1", "::1"], NOW)
+    )
+
+
+def policy(now: datetime = NOW, authority: Authority = AUTHORITY) -> PolicyBuilder:
+    return PolicyBuilder().store(Store([authority.root])).time(now.replace(tzinfo=None))
+
+
+def test_the_server_certificate_is_a_servers() -> None:
+    names = server().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [SERVER_NAME, "cas.example"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.1", "::1"]
+    policy().build_server_verifier(x509.DNSName(SERVER_NAME)).verify(server(), [])
+
+
+def test_an_identity_is_a_clients_and_not_the_cas() -> None:
+    verified = policy().build_client_verifier().verify(identity(), [])
+    assert verified.subjects is not None
+    assert [name.value for name in verified.subjects] == ["adyton:s/app"]
+    assert tier_of(identity()) == TIER
+    with pytest.raises(VerificationError):
+        policy().build_server_verifier(x509.DNSName(SERVER_NAME)).verify(identity(), [])
+
+
+def test_leaves_live_a_day() -> None:
+    for leaf in (identity(), server()):
+        assert leaf.not_valid_after_utc == NOW + timedelta(hours=24)
+        assert leaf.not_valid_before_utc == NOW - timedelta(minutes=5)
+    with pytest.raises(VerificationError):
+        policy(NOW + timedelta(hours=25)).build_client_verifier().verify(identity(), [])
+
+
+def test_a_leaf_cannot_issue() -> None:
+    assert identity().extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert identity().extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign is False
+    assert AUTHORITY.root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+
+
+def test_another_authority_does_not_verify() -> None:
+    with pytest.raises(VerificationError):
+        policy(authority=Authority.create(NOW)).build_client_verifier().verify(identity(), [])
+
+
+def test_the_server_certificate_names_no_service() -> None:
+    with pytest.raises(x509.ExtensionNotFound):
+        tier_of(server())
+
+
+def test_an_authority_survives_its_plain_form() -> None:
+    again = Authority.from_plain(AUTHORITY.to_plain())
+    assert again.root == AUTHORITY.root
+    assert again.key.private_numbers() == AUTHORITY.key.private_numbers()
+
+
+def test_only_elliptic_curve_keys_get_identities() -> None:
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(TypeError):
+        AUTHORITY.issue_identity(spki, "s", "app", TIER, NOW)

@@ -1,0 +1,59 @@
+"""Fixtures that every room may use: a real chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from adyton.chain.anvil import AnvilProcess, set_balance
+from adyton.chain.artifacts import ArtifactError, Artifacts, find_node_modules
+from adyton.chain.contracts import Hub
+from adyton.chain.deploy import Deployment, deploy
+from adyton.chain.rpc import Rpc
+from adyton.chain.tx import TxSender
+from adyton.chain.wallet import Wallet
+
+ETHER = 10**18
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A twin of Bellecour with instant blocks, shared by the session: use fresh wallets and assets."""
+
+    rpc: Rpc
+    url: str
+    deployment: Deployment
+    admin: Wallet
+
+    @property
+    def hub(self) -> Hub:
+        return Hub(self.rpc, self.deployment.hub)
+
+    def funded_wallet(self, ether: int = 1_000) -> Wallet:
+        """A fresh wallet with money on the chain (1 ether = 1 RLC), none of it in the hub."""
+        wallet = Wallet.create()
+        set_balance(self.rpc, wallet.address, ether * ETHER)
+        return wallet
+
+    def sender(self, wallet: Wallet) -> TxSender:
+        """Transactions of a wallet on this chain."""
+        return TxSender(self.rpc, wallet, self.deployment.chain_id)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Artifacts:
+    """The published contracts; skips where they are not installed."""
+    try:
+        return Artifacts(find_node_modules())
+    except ArtifactError as error:
+        pytest.skip(f"{error}; {error.hint}")
+
+
+@pytest.fixture(scope="session")
+def chain(artifacts: Artifacts) -> Iterator[Chain]:
+    """A deployed twin that ends with the session."""
+    with AnvilProcess(artifacts.node_modules) as node:
+        admin = Wallet.create()
+        yield Chain(node.rpc, node.url, deploy(node.rpc, artifacts, admin=admin), admin)

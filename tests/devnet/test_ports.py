@@ -1,0 +1,36 @@
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from adyton.devnet import ports
+from adyton.devnet.network import Ports
+from adyton.web.server import PortInUseError
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_names_service_holder_and_remedy(taken: int) -> None:
+    chosen = ports.free_ports().model_dump() | {"sms_debug": taken}
+    with pytest.raises(PortInUseError) as caught:
+        ports.require_free(Ports(**chosen))
+    assert f"port {taken}" in caught.value.message
+    assert "sms-debug" in caught.value.message
+    assert f"process {os.getpid()}" in caught.value.message
+    assert "--port sms-debug=" in caught.value.hint
+
+
+def test_free_ports_replace_only_the_taken_ones(taken: int) -> None:
+    wanted = Ports(**(ports.free_ports().model_dump() | {"market": taken}))
+    found = ports.free_ports(wanted)
+    assert found.market != taken
+    assert found.sms == wanted.sms
+    assert len(set(found.model_dump().values())) == len(found.model_dump())
+    ports.require_free(found)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adyton.enclave.errors import ManifestError
+from adyton.enclave.manifest import CasPolicy, Manifest, TrustedFile, TrustedLink, is_plain_path
+
+_AGENT = "/.adyton/runtime/agent.py"
+_FILES = {
+    _AGENT: TrustedFile("ab" * 32),
+    "/bin/sh": TrustedFile("cd" * 32, executable=True),
+    "/sh": TrustedLink("bin/sh"),
+}
+
+
+def _manifest(**changes: Any) -> Manifest:  # noqa: ANN401  # any field
+    return Manifest(
+        **({"name": "demo", "argv": ("run", "it"), "runtime": (_AGENT,), "trusted_files": _FILES} | changes)
+    )
+
+
+def _full() -> Manifest:
+    return _manifest(
+        cwd="/app",
+        environment={"A": "1"},
+        host_environment=("B",),
+        host_paths=("/etc/hosts",),
+        volumes={"iexec_in": "/iexec_in"},
+        network=True,
+        debug=True,
+        isvprodid=7,
+        isvsvn=65535,
+        cas=CasPolicy("sim:" + "00" * 32, ("11" * 32,)),
+        anchors=("intel",),
+        tmpfs={"/tmp": 4096},
+    )
+
+
+@pytest.mark.parametrize("manifest", [_manifest(), _full(), _manifest(config="none")])
+def test_round_trip(manifest: Manifest) -> None:
+    data = manifest.to_json()
+    assert Manifest.from_json(data) == manifest
+    assert Manifest.from_json(data).to_json() == data
+
+
+def test_equal_values_give_equal_bytes_whatever_their_order() -> None:
+    reordered = _manifest(trusted_files=dict(reversed(_FILES.items())))
+    assert reordered.to_json() == _manifest().to_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"name": ""}, id="no name"),
+        pytest.param({"runtime": ()}, id="no runtime"),
+        pytest.param({"runtime": ("/bin/other",)}, id="runtime is not a trusted file"),
+        pytest.param({"argv": (), "config": "none"}, id="no command from anywhere"),
+        pytest.param({"argv": ("a\0b",)}, id="zero byte in an argument"),
+        pytest.param({"cwd": "app"}, id="relative working folder"),
+        pytest.param({"config": "maybe"}, id="unknown configuration source"),
+        pytest.param({"environment": {"1A": "x"}}, id="bad variable name"),
+        pytest.param({"environment": {"A": "x\0"}}, id="zero byte in a variable"),
+        pytest.param({"host_environment": ("LD_PRELOAD",)}, id="host chooses code to load"),
+        pytest.param({"host_environment": ("A=B",)}, id="host variable with an equals sign"),
+        pytest.param({"host_paths": ("/a/../b",)}, id="host path with dots"),
+        pytest.param({"host_paths": ("/proc/x",)}, id="host path in proc"),
+        pytest.param({"host_paths": ("/.adyton/runtime",)}, id="host path over the agent"),
+        pytest.param({"volumes": {"v": "/"}}, id="volume at the root"),
+        pytest.param({"volumes": {"../v": "/v"}}, id="volume name that is a path"),
+        pytest.param({"volumes": {"v": "/v"}, "config": "none"}, id="volume without a key source"),
+        pytest.param({"volumes": {"v": "/v", "w": "/v"}}, id="two volumes at one place"),
+        pytest.param({"tmpfs": {"/bin/sh": 4096}}, id="tmpfs over a file"),
+        pytest.param({"tmpfs": {"/t": 1}}, id="tmpfs too small"),
+        pytest.param({"heap_bytes": 5000}, id="heap not in pages"),
+        pytest.param({"heap_bytes": 1 << 40}, id="heap too large"),
+        pytest.param({"threads": 0}, id="no thread"),
+        pytest.param({"isvprodid": 65536}, id="product beyond u16"),
+        pytest.param({"isvsvn": -1}, id="negative version"),
+        pytest.param({"anchors": ("sim:xyz",)}, id="malformed anchor"),
+        pytest.param({"cas": CasPolicy("intel", ())}, id="CAS that nothing fulfils"),
+        pytest.param({"cas": CasPolicy("intel", ("11",))}, id="short CAS measurement"),
+        pytest.param({"trusted_files": {**_FILES, "rel": TrustedFile("ab" * 32)}}, id="relative file"),
+        pytest.param({"trusted_files": {**_FILES, "/x": TrustedFile("AB" * 32)}}, id="upper case digest"),
+        pytest.param({"trusted_files": {**_FILES, "/.adyton/manifest.json": TrustedFile("ab" * 32)}}, id="itself"),
+    ],
+)
+def test_refuses_values(change: dict[str, Any]) -> None:
+    with pytest.raises(ManifestError):
+        _manifest(**change)
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_full().to_json())
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param({"extra": 1}, "enclave.manifest.invalid", id="unknown member"),
+        pytest.param({"network": None}, "enclave.manifest.invalid", id="missing type"),
+        pytest.param({"threads": True}, "enclave.manifest.invalid", id="boolean for a number"),
+        pytest.param({"threads": 4.0}, "enclave.manifest.invalid", id="float"),
+        pytest.param({"argv": "run it"}, "enclave.manifest.invalid", id="text for a list"),
+        pytest.param({"argv": [1]}, "enclave.manifest.invalid", id="number in a list of texts"),
+        pytest.param({"cas": {"anchor": "intel"}}, "enclave.manifest.invalid", id="CAS without measurements"),
+        pytest.param({"cas": "intel"}, "enclave.manifest.invalid", id="CAS as text"),
+        pytest.param({"trusted_files": {"/x": {"sha256": "ab" * 32}}}, "enclave.manifest.invalid", id="half an entry"),
+        pytest.param({"trusted_files": {"/x": {"link": 3}}}, "enclave.manifest.invalid", id="link that is a number"),
+        pytest.param({"format": "adyton-enclave-2"}, "enclave.manifest.format", id="later format"),
+    ],
+)
+def test_refuses_documents(change: dict[str, Any], code: str) -> None:
+    data = json.dumps(_document() | change, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_json(data)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"\xff", id="not UTF-8"),
+        pytest.param(b"[" * 100_000, id="deep nesting"),
+        pytest.param(json.dumps(_document(), indent=1).encode(), id="not canonical"),
+        pytest.param(_full().to_json() + b"\n", id="a byte too many"),
+        pytest.param(b" " * ((32 << 20) + 1), id="too large"),
+    ],
+)
+def test_refuses_bytes(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [("/a", True), ("/a/b.c", True), ("a", False), ("/", False), ("/a/", False), ("//a", False), ("/a/./b", False)],
+)
+def test_plain_paths(path: str, plain: bool) -> None:
+    assert is_plain_path(path) is plain
