@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -35,8 +36,15 @@ def cas_audit(folder: Path) -> list[AuditLine]:
     """The record of a CAS, oldest first."""
     return [
         AuditLine(seq, link, datetime.fromisoformat(record["at"]), record["event"], record)
-        for seq, link, record in _rows(folder / "cas.sqlite3", "SELECT seq, hash, record FROM audit ORDER BY seq")
+        for seq, link, record in _rows(folder / "cas.db", "SELECT seq, hash, record FROM audit ORDER BY seq")
     ]
+
+
+def stored_rows(folder: Path) -> dict[str, str]:
+    """SHA-256 of every encrypted secret that an SMS keeps, by the address it belongs to; the value nobody can read."""
+    with closing(sqlite3.connect(f"file:{folder / 'sms.sqlite3'}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT owner, value FROM secret WHERE kind IN ('app', 'web3', 'requester')")
+        return {owner: hashlib.sha256(value).hexdigest() for owner, value in rows}
 
 
 def _rows(database: Path, query: str) -> Iterator[tuple[int, str, dict[str, Any]]]:

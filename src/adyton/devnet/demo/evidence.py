@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Any
 
 from adyton.base.errors import AdytonError
 from adyton.chain.rpc import Rpc
-from adyton.devnet.demo.audit import AuditLine, cas_audit, sms_audit
+from adyton.devnet.demo.audit import AuditLine, cas_audit, sms_audit, stored_rows
 from adyton.devnet.demo.owners import Application
 from adyton.devnet.demo.report import Step
 from adyton.devnet.demo.watch import Purchase
@@ -56,8 +55,10 @@ def _steps(story: Story) -> Iterator[Step]:
     sessions = cas_audit(story.paths.data("cas"))
     opened = _find(secrets, "session.released", task=purchase.task_id)
     session = opened.fields["session"]
-    created = _find(sessions, "session.put", session=session[:16])
-    key = _find(sessions, "release", service="sms", outcome="released")
+    created = _find(sessions, "session.create", session=session[:16])
+    key = _find(
+        sessions, "release", service="sms", outcome="released", mrenclave=story.network.measurements["sms-production"]
+    )
     app = _find(sessions, "release", service="app", session=session[:16], outcome="released")
     stages = [line for line in sessions if line.event == "release" and line.fields.get("session") == session[:16]]
 
@@ -90,7 +91,7 @@ def _steps(story: Story) -> Iterator[Step]:
     yield Step(
         "6a",
         "the SMS read the encrypted secrets from its database",
-        {"databaseSha256": _file_digest(story), "services": opened.fields["services"]},
+        {"ciphertextSha256": _ciphertexts(story), "services": opened.fields["services"]},
         0.0,
     )
     yield Step(
@@ -148,8 +149,9 @@ def _find(lines: list[AuditLine], event: str, **members: Any) -> AuditLine:  # n
     raise MissingEvidenceError(f"there is no audit entry {event} with {members}")
 
 
-def _file_digest(story: Story) -> str:
-    return hashlib.sha256((story.paths.data("sms") / "sms.sqlite3").read_bytes()).hexdigest()
+def _ciphertexts(story: Story) -> dict[str, str]:
+    rows = stored_rows(story.paths.data("sms"))
+    return {role: rows[owner.lower()] for role, owner in story.owners.items()}
 
 
 def _between(earlier: datetime, later: datetime) -> float:

@@ -89,6 +89,7 @@ class RogueTask:
         """Deploy the rogue's pool, let the requester buy from it, initialize the task, and open its session."""
         network, rogue, requester = stage.network, stage.cast["rogue"], stage.cast["requester"]
         with stage.narrator.doing("a rogue deploys a workerpool of its own, and the requester buys a task from it"):
+            rogue.iexec("storage", "init")
             rogue.iexec("workerpool", "init")
             pool = rogue.iexec("workerpool", "deploy")["address"]
             rogue.iexec("workerpool", "publish", pool, "--tag", owners.TAG, "--trust", "1", "--force")
