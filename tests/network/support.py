@@ -13,7 +13,7 @@ import pytest
 
 from adyton.devnet.network import Network
 from adyton.devnet.paths import NetworkPaths
-from adyton.devnet.ports import free_ports
+from adyton.devnet.ports import private_ports
 
 BIN = Path(sys.executable).parent
 REPOSITORY = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def running_network() -> Iterator[RunningNetwork]:
     need_whole_machine()
     # Not pytest's folder: sockets need a short path.
     root = Path(tempfile.mkdtemp(prefix="adyton-test-"))
-    options = [word for name, port in free_ports().model_dump().items() for word in ("--port", f"{name}={port}")]
+    options = [word for name, port in private_ports().model_dump().items() for word in ("--port", f"{name}={port}")]
     network = RunningNetwork(NetworkPaths.of(root), tuple(options))
     try:
         network.up()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.network.support import BIN, need_whole_machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -226,3 +227,59 @@ def test_volumes_the_image_does_not_have_are_refused(setting: Setting) -> None:
     outcome = setting.run(session)
     assert outcome.status.code == 121
     assert "refused runtime.volume.unknown" in outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def closed(setting: Setting) -> tuple[Path, SconeImage]:
+    """The same program as an enclave that takes nothing but keys of its own from a session."""
+    native = build_native(setting.folder / "closed-native", {"app.py": _APP})
+    options: dict[str, Any] = {"command": "python3 /app/app.py get /run/adyton/key", "closed": True}
+    pinned = CasPolicy(World(SimulatedVendor.create(setting.machine.state / "vendor")).anchor.tier, (CAS.hex(),))
+    return enclave(native, setting.folder, signer=new_signer(), cas=pinned, **options)
+
+
+def _closed_session(setting: Setting, image: SconeImage, name: str, kind: dict[str, Any], **service: Any) -> str:  # noqa: ANN401
+    return setting.session(
+        name,
+        "",
+        service={"mrenclaves": [image.mrenclave], "environment": {}, "pwd": "/tmp"} | service,
+        images=[
+            {
+                "name": "image",
+                "injection_files": [{"path": "/run/adyton/key", "content": "$$SCONE::key:hex$$"}],
+            }
+        ],
+        volumes=[],
+        secrets=[{"name": "key"} | kind],
+    )
+
+
+def test_a_closed_enclave_runs_what_was_measured_with_a_key_of_its_own(
+    setting: Setting, closed: tuple[Path, SconeImage]
+) -> None:
+    session = _closed_session(setting, closed[1], "closed", {"kind": "enclave-key"})
+    first, again = (setting.run(session, closed[0]) for _ in range(2))
+    assert first.stderr == ""
+    assert len(first.stdout.strip()) == 64
+    assert first.stdout == again.stdout
+
+
+@pytest.mark.parametrize(
+    ("attack", "named"),
+    [
+        ({"kind": {"kind": "enclave-key"}, "command": "python3 -c 'print(1)'"}, "command"),
+        ({"kind": {"kind": "enclave-key"}, "environment": {"LD_PRELOAD": "/data/evil.so"}}, "environment"),
+        ({"kind": {"kind": "binary", "value": "00" * 32}}, "/run/adyton/key"),
+        ({"kind": {"kind": "binary"}}, "/run/adyton/key"),
+    ],
+    ids=["a command", "a variable", "a key the owner knows", "a key that other services could get"],
+)
+def test_a_closed_enclave_refuses_what_the_owner_of_its_session_could_misuse(
+    setting: Setting, closed: tuple[Path, SconeImage], attack: dict[str, Any], named: str
+) -> None:
+    name = f"closed-{hashlib.sha256(json.dumps(attack).encode()).hexdigest()[:8]}"
+    outcome = setting.run(_closed_session(setting, closed[1], name, **attack), closed[0])
+    assert outcome.status.code == 121
+    assert "runtime.session.closed" in outcome.stderr
+    assert named in outcome.stderr
+    assert outcome.stdout == ""

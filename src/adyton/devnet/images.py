@@ -171,6 +171,7 @@ def _sms_options(
         tmpfs=TMPFS,
         network=True,
         cas=CasPolicy(anchor, (cas.mrenclave,)),
+        closed=True,
         anchors=(anchor,),
     )
 
@@ -188,6 +189,7 @@ def changed_sms(paths: NetworkPaths, target: Path) -> Path:
         tmpfs=original.tmpfs,
         network=original.network,
         cas=original.cas,
+        closed=original.closed,
         anchors=original.anchors,
         signer=new_signer(),
     )

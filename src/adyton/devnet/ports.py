@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pwd
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from adyton.devnet.network import HOST, Ports
 from adyton.web.server import PortInUseError
 
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
+_PRIVATE = range(20_000, 32_000)  # below the ports that the system gives to outgoing connections
 
 
 def require_free(ports: Ports) -> None:
@@ -25,23 +27,19 @@ def require_free(ports: Ports) -> None:
             option = service.replace("_", "-")
             raise PortInUseError(
                 f"port {port}, which {option} is to listen on, is taken by {holder(port)}",
-                hint=f"stop that program, or choose another port: --port {option}={_free_port()}"
+                hint=f"stop that program, or choose another port: --port {option}={private_ports().chain}"
                 f" (or ADYTON_PORT_{service.upper()})",
             )
 
 
-def free_ports(wanted: Ports | None = None) -> Ports:
-    """The wanted ports where they are free, and others chosen by the system where not."""
-    chosen = (wanted or Ports.choose({})).model_dump()
-    taken = set(chosen.values())
-    for service, port in chosen.items():
-        if not is_free(port):
-            other = _free_port()
-            while other in taken:
-                other = _free_port()
-            chosen[service] = other
-            taken.add(other)
-    return Ports(**chosen)
+def private_ports() -> Ports:
+    """Free ports for a network that nobody else needs to find, chosen so that two such networks hardly ever meet."""
+    found: list[int] = []
+    while len(found) < len(Ports.model_fields):
+        port = _PRIVATE.start + secrets.randbelow(len(_PRIVATE))
+        if port not in found and is_free(port):
+            found.append(port)
+    return Ports(**dict(zip(Ports.model_fields, found, strict=True)))
 
 
 def is_free(port: int) -> bool:
@@ -84,9 +82,3 @@ def _processes_of(inode: str) -> Iterator[int]:
                     with contextlib.suppress(OSError):
                         if str(descriptor.readlink()) == f"socket:[{inode}]":
                             yield int(process.name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

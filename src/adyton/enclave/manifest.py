@@ -91,6 +91,8 @@ class Manifest:
         isvsvn: security version (u16).
         config: ``cas``: command, environment and keys come from an attested CAS; ``none``: from here.
         cas: accepted CAS; None accepts the CAS that the host names, which then knows what it configures.
+        closed: the command, its folder and its environment are the measured ones, whatever a session says; the CAS
+            gives it only files that this measurement alone can get. For services whose operator owns the session.
         anchors: trust anchors (``intel``, ``sim:<sha256>``) the enclave accepts for evidence of others.
         tmpfs: writable folders that live in enclave memory: path to size in bytes.
         runtime: argument vector of the measured agent that starts first.
@@ -115,6 +117,7 @@ class Manifest:
     isvsvn: int = 0
     config: str = "cas"
     cas: CasPolicy | None = None
+    closed: bool = False
     anchors: tuple[str, ...] = ()
     tmpfs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"/tmp": 256 << 20}))  # noqa: S108  # path inside the enclave
 
@@ -189,7 +192,7 @@ _JSON_TYPES: Final[Mapping[str, type]] = {
     "name": str, "argv": list, "runtime": list, "trusted_files": dict, "cwd": str, "environment": dict,
     "host_environment": list, "host_paths": list, "volumes": dict, "network": bool, "heap_bytes": int,
     "stack_bytes": int, "threads": int, "debug": bool, "isvprodid": int, "isvsvn": int, "config": str,
-    "anchors": list, "tmpfs": dict,
+    "closed": bool, "anchors": list, "tmpfs": dict,
 }  # fmt: skip
 
 
@@ -239,6 +242,9 @@ def _check_texts(m: Manifest) -> None:
 
 
 def _check_cas(m: Manifest) -> None:
+    if m.closed:
+        _require(m.config == "cas" and bool(m.argv), "a closed manifest needs a command and a CAS")
+        _require(m.cas is not None, "a closed manifest must say which CAS it accepts: another could know its keys")
     if m.cas is None:
         return
     _require(isinstance(m.cas.anchor, str) and bool(_ANCHOR.fullmatch(m.cas.anchor)), "cas.anchor is no trust anchor")

@@ -75,6 +75,7 @@ class SconifyOptions:
     isvsvn: int = 0
     config: str = "cas"
     cas: CasPolicy | None = None
+    closed: bool = False
     anchors: tuple[str, ...] = ()
     signer: rsa.RSAPrivateKey | None = field(default=None, repr=False)
     signed_on: date = _DEBUG_SIGNED_ON
@@ -159,6 +160,7 @@ def _describe(prepared: Prepared, places: Mapping[str, TrustedEntry], options: S
         isvsvn=options.isvsvn,
         config=options.config,
         cas=options.cas,
+        closed=options.closed,
         anchors=options.anchors,
         tmpfs=options.tmpfs,
     )

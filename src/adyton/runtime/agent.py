@@ -78,6 +78,8 @@ def _serve(manifest: Manifest, platform: EnclavePlatform, startup: Startup) -> i
         return client.fetch(session, service)
 
     config = _patiently(fetch)  # (4)
+    if manifest.closed:
+        _require_nothing_but_keys(config)
     environment = {**manifest.environment, **startup.environment, **config.environment}
     argv = shlex.split(config.command) or list(manifest.argv)
     identity.write(config)  # (5)
@@ -87,13 +89,29 @@ def _serve(manifest: Manifest, platform: EnclavePlatform, startup: Startup) -> i
     for volume in volumes:  # (6)
         volume.open()
     before = {volume.name: volume.snapshot() for volume in volumes}
-    program = command.resolve(argv, environment, config.pwd or manifest.cwd)
+    program = command.resolve(argv, environment, manifest.cwd if manifest.closed else config.pwd or manifest.cwd)
     with identity.Renewal(fetch, config, lambda error: _complain("renewal failed", error)):
         code = command.run(program)  # (7)
     for volume in volumes:  # (8)
         if volume.snapshot() != before[volume.name]:
             volume.seal()
     return code
+
+
+def _require_nothing_but_keys(config: ServiceConfig) -> None:
+    """What a closed enclave takes from its session: files that only its own measurement can get.
+
+    The owner of the session may be the very party that this enclave keeps secrets from. A command or a variable of
+    theirs would run their code here, and a key that they gave would be a key that they know.
+    """
+    unbound = [file.path for file in config.files if not file.bound]
+    given = [name for name, value in (("command", config.command), ("environment", config.environment)) if value]
+    if given or unbound:
+        raise AgentError(
+            f"the session sets {', '.join([*given, *unbound])}, and this enclave takes only keys of its own",
+            code="runtime.session.closed",
+            hint="leave command and environment out of the session, and inject only secrets of kind enclave-key",
+        )
 
 
 def _connect() -> socket.socket:

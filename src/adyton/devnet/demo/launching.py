@@ -15,7 +15,7 @@ from typing import Final
 
 from adyton.base.errors import AdytonError
 from adyton.devnet.demo.stage import Stage
-from adyton.devnet.ports import free_ports
+from adyton.devnet.ports import private_ports
 from adyton.platform.client import LaunchRequest, PlatformClient
 
 _LAUNCH_S: Final = 60.0
@@ -89,7 +89,7 @@ def second_machine(folder: Path) -> Iterator[Path]:
     socket = folder / "other.sock"
     config = folder / "other.toml"
     config.write_text(
-        f'state = "{folder / "machine"}"\nsocket = "{socket}"\nport = {free_ports().pccs}\n', encoding="utf-8"
+        f'state = "{folder / "machine"}"\nsocket = "{socket}"\nport = {private_ports().pccs}\n', encoding="utf-8"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "adyton.platform.simulated.main", "--config", str(config)],

@@ -31,7 +31,7 @@ from adyton.devnet.demo.report import Refusal
 from adyton.devnet.demo.stage import Stage
 from adyton.devnet.images import changed_sms
 from adyton.devnet.network import DEBUG_POOL, PRODUCTION_POOL
-from adyton.devnet.ports import free_ports
+from adyton.devnet.ports import private_ports
 from adyton.devnet.services import sms_session
 from adyton.sms.client import SmsClient
 from adyton.sms.errors import SessionRefusedError
@@ -189,7 +189,7 @@ def _other_cpu(stage: Stage) -> tuple[str, str]:
     with tempfile.TemporaryDirectory(prefix="adyton-demo-") as folder:
         database = Path(folder) / "data"
         shutil.copytree(stage.paths.data("cas"), database)
-        ports = free_ports()
+        ports = private_ports()
         environment = cas["environment"] | {
             "ADYTON_CAS_REST_PORT": str(ports.cas),
             "ADYTON_CAS_ATTESTED_PORT": str(ports.cas_enclave),

@@ -25,10 +25,10 @@ from adyton.devnet.demo.stage import Stage
 from adyton.devnet.demo.verify import Verified, verify_confidential, verify_standard
 from adyton.devnet.demo.watch import Purchase, PurchaseWatcher
 from adyton.devnet.local import production_pool
-from adyton.devnet.network import PRODUCTION_POOL, Network, Ports
+from adyton.devnet.network import PRODUCTION_POOL, Network
 from adyton.devnet.operators import operator
 from adyton.devnet.paths import NetworkPaths
-from adyton.devnet.ports import free_ports
+from adyton.devnet.ports import private_ports
 
 _FUNDS_WEI = 10 * 10**18
 
@@ -62,9 +62,8 @@ def run_demo(report_file: Path, *, keep: bool) -> bool:
 
 def _tell(narrator: Narrator, report: Report, paths: NetworkPaths, people: Path) -> None:
     narrator.chapter("A whole network on this machine")
-    ports = free_ports(Ports.choose({}))
     with narrator.doing("starting chain, platform, CAS, SMS, market, results, schedulers, workers"):
-        network = foreground.start_detached(paths, ports, quiet=True)
+        network = foreground.start_detached(paths, private_ports(), quiet=True)
     report.network = {"version": __version__, "state": str(paths.root), **_public(network)}
     report.timing["networkReady"] = network.ready_s
     narrator.say(f"evidence tier {network.tier}: [yellow]simulated[/yellow], not secret from this machine's root")
