@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from adyton.base.errors import AdytonError
+from adyton.base.types import parse_address
+from adyton.chain.contracts import read_app
 from adyton.chain.rpc import Rpc
 from adyton.devnet.demo.audit import AuditLine, cas_audit, sms_audit, stored_rows
 from adyton.devnet.demo.owners import Application
@@ -73,7 +76,7 @@ def _steps(story: Story) -> Iterator[Step]:
         "3",
         "the chain notified the workerpool, which initialized the task",
         {"taskid": purchase.task_id, "transaction": initialized.transaction_hash, "workerpool": story.pool.address},
-        purchase.seen["initialized"] - purchase.seen["bought"],
+        round(purchase.seen["initialized"] - purchase.seen["bought"], 3),
     )
     began = times[bought.block_number]
     yield Step(
@@ -114,7 +117,7 @@ def _steps(story: Story) -> Iterator[Step]:
     yield Step(
         "9",
         "the worker launched the application on the platform, which measured it",
-        {"mrenclave": story.app.mrenclave, "imageDigest": story.app.digest, "tier": story.network.tier},
+        _deployed(story, rpc),
         _between(created.at, app.at),
     )
     yield Step(
@@ -129,6 +132,13 @@ def _steps(story: Story) -> Iterator[Step]:
         },
         0.0,
     )
+
+
+def _deployed(story: Story, rpc: Rpc) -> dict[str, Any]:
+    """What the chain says about the application that the worker had to launch; step 10 says what was measured."""
+    app = read_app(rpc, parse_address(story.app.address))
+    fingerprint = json.loads(app.mrenclave)["fingerprint"]
+    return {"app": story.app.address, "mrenclave": fingerprint, "imageDigest": app.checksum, "tier": story.network.tier}
 
 
 def _pushed(story: Story, secrets: list[AuditLine]) -> dict[str, Any]:

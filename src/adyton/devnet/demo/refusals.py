@@ -130,7 +130,8 @@ def _changed_application(stage: Stage, rogue: RogueTask) -> tuple[str, str]:
         volumes = {name: Path(folder) / name for name in ("iexec_in", "iexec_out")}
         for volume in volumes.values():
             volume.mkdir()
-        return launch(stage, layout, {"SCONE_CONFIG_ID": f"{rogue.session}/app"}, volumes=volumes).refusal()
+        code, detail = launch(stage, layout, {"SCONE_CONFIG_ID": f"{rogue.session}/app"}, volumes=volumes).refusal()
+    return code, f"the CAS gives the task's secrets only to the application that was deployed; {detail}"
 
 
 def _debug_application(stage: Stage) -> tuple[str, str]:
@@ -180,7 +181,8 @@ def _changed_sms(stage: Stage) -> tuple[str, str]:
         shutil.copytree(stage.paths.data("sms"), database)
         environment = json.loads((stage.paths.config / "sms.json").read_text(encoding="utf-8"))["environment"]
         environment["SCONE_CONFIG_ID"] = f"{sms_session('production')}/sms"
-        return launch(stage, layout, environment, host_paths={"/data": database}).refusal()
+        code, detail = launch(stage, layout, environment, host_paths={"/data": database}).refusal()
+    return code, f"the database key belongs to the SMS as it was measured, and to no other; {detail}"
 
 
 def _other_cpu(stage: Stage) -> tuple[str, str]:
