@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from adyton.base.aead import new_key
 from adyton.runtime.errors import VolumeError
-from adyton.runtime.volume import CHUNK_BYTES, VOLUME_FILE, ProtectedVolume
+from adyton.runtime.volume import CHUNK_BYTES, VOLUME_FILE, ProtectedVolume, _Writer
 
 _CANARY = b"canary-8f2d71"
 
@@ -40,17 +42,55 @@ def test_what_was_put_away_comes_back(volume: ProtectedVolume, tmp_path: Path, s
     (volume.folder / "deep/er/file").write_bytes(content)
     (volume.folder / "tool").write_bytes(b"#!")
     (volume.folder / "tool").chmod(0o755)
-    (volume.folder / "link").symlink_to("deep/er/file")
+    (volume.folder / "link").symlink_to("/etc/passwd")
+    (volume.folder / "hard").hardlink_to(volume.folder / "tool")
     (volume.folder / "empty").mkdir()
     os.mkfifo(volume.folder / "pipe")
     volume.seal()
     other = _elsewhere(volume, tmp_path)
     other.open()
     assert (other.folder / "deep/er/file").read_bytes() == content
-    assert (other.folder / "link").read_bytes() == content
+    assert not (other.folder / "link").is_symlink()
+    assert (other.folder / "hard").read_bytes() == b"#!"
     assert (other.folder / "tool").stat().st_mode & 0o111
     assert (other.folder / "empty").is_dir()
     assert not (other.folder / "pipe").exists()
+
+
+def _tar(*members: tuple[str, bytes, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, kind, target in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        _tar(("../escape", tarfile.REGTYPE, "")),
+        _tar(("/absolute", tarfile.REGTYPE, "")),
+        _tar(("a//b", tarfile.REGTYPE, "")),
+        _tar(("link", tarfile.SYMTYPE, "/etc")),
+        _tar(("hard", tarfile.LNKTYPE, "/etc/passwd")),
+        _tar(("pipe", tarfile.FIFOTYPE, "")),
+        _tar(("device", tarfile.CHRTYPE, "")),
+    ],
+    ids=["parent", "absolute", "empty part", "symbolic link", "hard link", "pipe", "device"],
+)
+def test_entries_that_reach_outside_are_refused_even_when_authentic(
+    volume: ProtectedVolume, tmp_path: Path, archive: bytes
+) -> None:
+    with _file(volume).open("wb") as stream:
+        writer = _Writer(stream, volume._cipher)
+        writer.write(archive)
+        writer.finish()
+    with pytest.raises(VolumeError):
+        volume.open()
+    assert not (tmp_path / "escape").exists()
+    assert list(volume.folder.iterdir()) == []
 
 
 def test_no_file_is_an_empty_volume(volume: ProtectedVolume) -> None:

@@ -7,6 +7,7 @@ unverified byte of one is ever used. This module is also the door to the rest of
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,17 @@ from adyton.content.image import (
     parse_document,
     parse_image,
 )
+from adyton.content.layercache import LayerCache
+from adyton.content.layerstream import UnpackLimits, open_tar_stream
 from adyton.content.tar import TarEntry, deterministic_tar, folder_entries, write_tar
-from adyton.content.unpack import UnpackLimits, open_tar_stream, read_image_file, unpack
+from adyton.content.unpack import read_image_file, unpack
 
 __all__ = [
     "Blob",
     "Image",
     "ImageConfig",
     "Layer",
+    "LayerCache",
     "TarEntry",
     "UnpackLimits",
     "add_layers",
@@ -72,7 +76,7 @@ def write_layout(folder: Path, layers: Sequence[Path | bytes], config: ImageConf
 
 
 def write_image(image: Image, folder: Path, ref: str = "") -> str:
-    """Write ``image`` as the only one of an OCI layout folder; every blob is verified while it is copied.
+    """Write ``image`` as the only one of an OCI layout folder; every blob is verified while it is copied or shared.
 
     Args:
         image: what to write; its blobs may lie in another layout.
@@ -199,10 +203,28 @@ def _store(folder: Path, blob: Blob) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
     try:
-        with partial.open("wb") as stream:
-            for chunk in blob.chunks():
-                stream.write(chunk)
+        if not _linked(blob, partial):
+            with partial.open("xb") as stream:
+                for chunk in blob.chunks():
+                    stream.write(chunk)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _linked(blob: Blob, target: Path) -> bool:
+    """Share the file of a blob that lies in another layout, after reading it; layouts replace files, never change them.
+
+    Only blobs that carry their digest as name are shared: any other file may be its owner's to change.
+    """
+    if not isinstance(blob.source, Path) or blob.offset or blob.source.name != blob.digest.removeprefix("sha256:"):
+        return False
+    try:
+        os.link(blob.source, target, follow_symlinks=False)
+    except OSError:  # another file system, or none with links
+        return False
+    for _chunk in Blob(blob.digest, blob.size, target).chunks():
+        pass
+    return True

@@ -76,23 +76,41 @@ class ServiceImages:
         return {name: image.mrenclave for name, image in named.items()}
 
 
-def build_service_images(
-    paths: NetworkPaths, deployment: Deployment, anchor: str, say: Callable[[str], None] = lambda _line: None
-) -> ServiceImages:
-    """Build what this network has not yet, in the order of who names whose measurement: stages, CAS, SMS."""
+@dataclass(frozen=True, slots=True)
+class CoreImages:
+    """The enclaves that depend on the platform alone."""
+
+    cas: BuiltImage
+    stages: Mapping[str, BuiltImage]
+
+
+def build_core_images(paths: NetworkPaths, anchor: str, say: Callable[[str], None] = lambda _line: None) -> CoreImages:
+    """Build CAS and stages unless this network has them."""
     builder = _Builder(paths, say)
-    stages = {
-        "pre-compute": builder.build("pre-compute", compute_image, _stage_options("pre-compute", "adyton.compute.pre")),
-        "post-compute": builder.build(
-            "post-compute", compute_image, _stage_options("post-compute", "adyton.compute.post")
-        ),
-    }
     cas = builder.build("cas", service_image, _cas_options(anchor))
+    stages = {
+        f"{stage}-compute": builder.build(
+            f"{stage}-compute", compute_image, _stage_options(f"{stage}-compute", f"adyton.compute.{stage}")
+        )
+        for stage in ("pre", "post")
+    }
+    return CoreImages(cas, stages)
+
+
+def build_service_images(
+    paths: NetworkPaths,
+    deployment: Deployment,
+    anchor: str,
+    core: CoreImages,
+    say: Callable[[str], None] = lambda _line: None,
+) -> ServiceImages:
+    """Build each SMS unless this network has it; it names the measurements of CAS and stages."""
+    builder = _Builder(paths, say)
     sms = {
-        role: builder.build(f"sms-{role}", service_image, _sms_options(role, deployment, anchor, cas, stages))
+        role: builder.build(f"sms-{role}", service_image, _sms_options(role, deployment, anchor, core.cas, core.stages))
         for role in TOLERATED
     }
-    return ServiceImages(cas, sms, stages)
+    return ServiceImages(core.cas, sms, core.stages)
 
 
 class _Builder:

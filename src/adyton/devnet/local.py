@@ -1,31 +1,34 @@
-"""A local network from nothing to ready, and back: the order in which everything starts.
+"""A local network from nothing to ready, and back: what can start at once does, the rest when what it needs is there.
 
-    chain ─┬─ contracts, pools ─┬─ market, results ─┬─ stage images pushed ──┬─ schedulers ─ workers ─ pool orders
-    platform ─ service images ──┴─ CAS ─ sessions ──┴─ SMS, debug SMS ───────┘
+    chain ──── contracts, pools ─┬─ market, results ──┬─ stage images pushed, pool orders published
+                                 ├─ SMS images ───┐   │
+    platform ─ CAS, stage images ┴─ CAS ─ sessions ┴─ SMS, debug SMS, schedulers, workers
 
-Services of one line start together. Everything is repeatable: what an earlier start left is used, not made again.
+Everything is repeatable: what an earlier start left is used, not made again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from adyton.base.types import Address
 from adyton.chain.deploy import Deployment
 from adyton.devnet import services, supervision
 from adyton.devnet.bootstrap import create_sms_sessions, publish_pool_orders, push_stage_images
-from adyton.devnet.images import ServiceImages, build_service_images
+from adyton.devnet.images import ServiceImages, build_core_images, build_service_images
 from adyton.devnet.network import HOST, PRODUCTION_POOL, Network, Pool, Ports
 from adyton.devnet.operators import operator
 from adyton.devnet.paths import NetworkPaths
 from adyton.devnet.pools import POOLS, prepare_chain
 from adyton.devnet.ports import require_free
-from adyton.devnet.processes import Service, ServiceSpec, Supervisor
+from adyton.devnet.processes import Service, Supervisor
 from adyton.platform.client import PlatformClient, PlatformInfo
 from adyton.runner.bwrap import find_runner
 
 Say = Callable[[str], None]
+_HANDS = 3  # what waits for others at one time; services themselves are started by one thread only
 
 
 class LocalNetwork:
@@ -59,31 +62,38 @@ class LocalNetwork:
             ServiceFailedError: a service did not come up.
         """
         begun = time.monotonic()
-        plan = self._plan
+        plan, run = self._plan, self._supervisor
         find_runner()
         require_free(plan.ports)
-        self._start("chain and simulated platform", services.chain(plan), services.platform(plan))
-        self._say("contracts, pools and their names on the chain")
-        deployment, pools = prepare_chain(plan.paths, plan.ports)
-        info = PlatformClient(plan.paths.platform_socket).info()
-        images = build_service_images(plan.paths, deployment, info.tier, self._say)
-        self._start(
-            "CAS (an enclave, sealed to the platform), market, results",
-            services.cas(plan, images),
-            services.market(plan, deployment),
-            services.results(plan, deployment),
-        )
-        self._say("CAS attested; sessions that give each SMS its database key")
-        create_sms_sessions(plan, images, info.tier)
-        self._start(
-            "SMS and debug SMS (enclaves, keys from the CAS)",
-            *(services.sms(plan, images, spec.role) for spec in POOLS),
-        )
-        self._say("pre-compute and post-compute images to the registry")
-        push_stage_images(plan, images)
-        self._start("schedulers", *(services.scheduler(plan, deployment, s, pools[s.role]) for s in POOLS))
-        self._start("workers", *(services.worker(plan, deployment, s, pools[s.role]) for s in POOLS))
-        publish_pool_orders(plan, deployment, pools)
+        with ThreadPoolExecutor(max_workers=_HANDS, thread_name_prefix="network") as hands:
+            self._say("chain and simulated platform")
+            run.launch(services.chain(plan), services.platform(plan))
+            run.wait("chain")
+            self._say("contracts, pools and their names on the chain")
+            on_chain = hands.submit(prepare_chain, plan.paths, plan.ports)
+            run.wait("platform")
+            info = PlatformClient(plan.paths.platform_socket).info()
+            building = hands.submit(build_core_images, plan.paths, info.tier, self._say)
+            deployment, pools = on_chain.result()
+            self._say("market and results")
+            run.launch(services.market(plan, deployment), services.results(plan, deployment))
+            core = building.result()
+            self._say("CAS (an enclave, sealed to the platform)")
+            run.launch(services.cas(plan, core.cas))
+            images = build_service_images(plan.paths, deployment, info.tier, core, self._say)
+            run.wait("results", "market")
+            pushing = hands.submit(push_stage_images, plan, images)
+            publishing = hands.submit(publish_pool_orders, plan, deployment, pools)
+            run.wait("cas")
+            self._say("CAS attested; sessions that give each SMS its database key")
+            create_sms_sessions(plan, images, info.tier)
+            self._say("SMS and debug SMS (enclaves, keys from the CAS), schedulers, workers")
+            run.launch(*(services.sms(plan, images, spec.role) for spec in POOLS))
+            run.launch(*(services.scheduler(plan, deployment, s, pools[s.role]) for s in POOLS))
+            run.launch(*(services.worker(plan, deployment, s, pools[s.role]) for s in POOLS))
+            run.wait()
+            pushing.result()
+            publishing.result()
         network = self._describe(deployment, pools, images, info, time.monotonic() - begun)
         network.save(plan.paths)
         self._phase = "ready"
@@ -105,10 +115,6 @@ class LocalNetwork:
         """Leave word why it did not start."""
         self._phase, self._message = "failed", message
         self._publish(self.running)
-
-    def _start(self, what: str, *specs: ServiceSpec) -> None:
-        self._say(what)
-        self._supervisor.start(*specs)
 
     def _publish(self, running: Sequence[Service]) -> None:
         supervision.publish(self._plan.paths, self._phase, running, self._message)

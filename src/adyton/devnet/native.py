@@ -58,7 +58,7 @@ def compute_image() -> Path:
 
 def _native(name: str, packages: tuple[str, ...]) -> Path:
     def make(folder: Path) -> None:
-        build_image(None, folder / "layout", distributions=packages, modules=["adyton"])
+        build_image(None, folder / "layout", distributions=packages, modules=["adyton"], sources=False)
 
     return base.cached(f"native-{name}", _key(packages), make) / "layout"
 

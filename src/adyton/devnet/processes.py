@@ -27,6 +27,7 @@ _STOP_TIMEOUT_S = 10.0
 _LONGEST_PAUSE_S = 30.0
 _STABLE_AFTER_S = 60.0
 _LAST_LINES = 12
+_LOOK_S = 0.05
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -96,19 +97,30 @@ class Supervisor:
         Raises:
             ServiceFailedError: one ended or was not healthy in time; carries its last log lines.
         """
-        new = [Service(spec, _spawn(spec), datetime.now(UTC)) for spec in specs]
-        self._services.extend(new)
+        self.launch(*specs)
+        self.wait(*(spec.name for spec in specs))
+
+    def launch(self, *specs: ServiceSpec) -> None:
+        """Start services without waiting for them; :meth:`wait` must follow."""
+        self._services.extend(Service(spec, _spawn(spec), datetime.now(UTC)) for spec in specs)
         self._on_change(self._services)
-        begun = time.monotonic()
-        waiting = list(new)
-        while waiting:
-            for service in list(waiting):
-                self._check_started(service, time.monotonic() - begun)
+
+    def wait(self, *names: str) -> None:
+        """Wait until the named services are healthy; without names, until all are.
+
+        Raises:
+            ServiceFailedError: one of all that were launched ended, or was not healthy in time; carries its last log
+                lines.
+        """
+        while True:
+            starting = [service for service in self._services if service.ready_s is None]
+            for service in starting:
+                self._check_started(service, (datetime.now(UTC) - service.started_at).total_seconds())
                 if service.ready_s is not None:
-                    waiting.remove(service)
                     self._on_change(self._services)
-            if waiting:
-                time.sleep(0.05)
+            if all(service.ready_s is not None or names and service.spec.name not in names for service in starting):
+                return
+            time.sleep(_LOOK_S)
 
     def watch_once(self) -> None:
         """Restart what died, each time after a longer pause; call it regularly."""

@@ -21,12 +21,13 @@ from adyton.chain.artifacts import find_node_modules
 from adyton.chain.deploy import Deployment
 from adyton.chain.rpc import Rpc
 from adyton.devnet.enclave_process import EnclaveProcess
-from adyton.devnet.images import ServiceImages
+from adyton.devnet.images import BuiltImage, ServiceImages
 from adyton.devnet.network import HOST, Ports
 from adyton.devnet.operators import key_file
 from adyton.devnet.paths import NetworkPaths
 from adyton.devnet.pools import PoolSpec
 from adyton.devnet.processes import ServiceSpec
+from adyton.enclave.base import cache_folder
 from adyton.web.client import HttpClient
 
 SMS_OF_ROLE = {"production": "sms", "debug": "sms_debug"}
@@ -54,6 +55,7 @@ def platform(plan: Plan) -> ServiceSpec:
     settings = {
         "state": str(plan.paths.data("platform")),
         "socket": str(plan.paths.platform_socket),
+        "layers": str(cache_folder() / "layers"),
         "host": HOST,
         "port": plan.ports.pccs,
     }
@@ -86,11 +88,11 @@ def results(plan: Plan, deployment: Deployment) -> ServiceSpec:
     return _service(plan, "results", "adyton.results.main", settings, plan.ports.url("results"))
 
 
-def cas(plan: Plan, images: ServiceImages) -> ServiceSpec:
+def cas(plan: Plan, image: BuiltImage) -> ServiceSpec:
     """The CAS, as an enclave sealed to the platform."""
     process = EnclaveProcess(
         socket=str(plan.paths.platform_socket),
-        layout=str(images.cas.layout),
+        layout=str(image.layout),
         environment={
             "ADYTON_CAS_HOST": HOST,
             "ADYTON_CAS_REST_PORT": str(plan.ports.cas),

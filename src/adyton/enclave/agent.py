@@ -19,7 +19,7 @@ from adyton.enclave.errors import BuildError
 from adyton.enclave.interpreter import Interpreter, is_elf, local_interpreter, shared_libraries
 from adyton.enclave.manifest import RUNTIME_PREFIX, TrustedEntry
 from adyton.enclave.measure import scan
-from adyton.enclave.packages import FileMap, distribution_files
+from adyton.enclave.packages import FileMap, distribution_files, needed_to_run
 
 AGENT_MODULE: Final = "adyton.runtime.agent"
 _HOME: Final = RUNTIME_PREFIX.strip("/")
@@ -86,7 +86,7 @@ def _packages() -> FileMap:
         source = source_of(name)
         folder = name.split(".") if source.name == "__init__.py" else name.split(".")[:-1]
         files["/".join((*folder, source.name))] = source
-    return files
+    return needed_to_run(files)
 
 
 def _has_python(
@@ -106,7 +106,7 @@ def _has_python(
 def _make_shared(root: Path, files: FileMap, interpreter: Interpreter) -> None:
     home = root / _HOME
     base.install(files, home / "site")
-    base.compile_folder(interpreter, home / "site", f"{RUNTIME_PREFIX}site")
+    base.compile_folder(interpreter, home / "site", f"{RUNTIME_PREFIX}site", sources=False)
     (home / "agent.py").write_text(_START)
 
 

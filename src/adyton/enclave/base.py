@@ -3,7 +3,9 @@
 What lands in it: the interpreter as ``/usr/local/bin/python3``, its standard library, the shared libraries and the
 dynamic loader it needs, certificate authorities, a minimal ``/etc``, and installed distributions. Byte code is made
 reproducible (hash-based, never checked against the source, names as inside the image), so that equal inputs give equal
-bytes and imports are quick. The interpreter part is kept in a cache folder, keyed by what it was made from.
+bytes and imports are quick. Every file is measured at every start of an enclave: the standard library, and packages
+where told so, come as byte code in place of sources, which halves files and folders; tracebacks keep file and line.
+The interpreter part is kept in a cache folder, keyed by what it was made from.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Final
 
 from adyton.enclave.errors import BuildError
 from adyton.enclave.interpreter import Interpreter, is_elf, local_interpreter, shared_libraries
-from adyton.enclave.packages import FileMap, distribution_files, module_files
+from adyton.enclave.packages import FileMap, distribution_files, module_files, needed_to_run
 
 PREFIX: Final = "usr/local"
 _CACHE_VERSION: Final = b"2"
@@ -34,10 +36,15 @@ _ETC: Final = {
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 _COMPILE: Final = """
-import compileall, py_compile, sys
-folder, inside = sys.argv[1:]
+import compileall, os, py_compile, sys
+folder, inside, keep = sys.argv[1:]
 done = compileall.compile_dir(folder, quiet=2, force=True, workers=1, maxlevels=100, stripdir=folder,
-                              prependdir=inside, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+                              prependdir=inside, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                              legacy=keep != "sources")
+for parent, _, names in os.walk(folder if keep != "sources" else ""):
+    for name in names:
+        if name.endswith(".py") and name + "c" in names:
+            os.unlink(os.path.join(parent, name))
 sys.exit(0 if done else 1)
 """
 
@@ -62,23 +69,37 @@ def build_python_rootfs(
 
 
 def packages_tree(
-    interpreter: Interpreter, distributions: Sequence[str], modules: Sequence[str], *, cache: Path | None = None
+    interpreter: Interpreter,
+    distributions: Sequence[str],
+    modules: Sequence[str],
+    *,
+    sources: bool = True,
+    cache: Path | None = None,
 ) -> Path:
     """Packages, and the shared libraries they need beyond :func:`python_base`, at their places; do not change it.
+
+    Args:
+        interpreter: the Python they are for.
+        distributions: installed distributions, with all they need.
+        modules: importable packages.
+        sources: False keeps only what it takes to run: byte code in place of sources, no headers, stubs or tests.
+        cache: where built trees are kept.
 
     Raises:
         BuildError: something named is not installed here.
     """
     files = distribution_files(distributions) | module_files(modules)
+    if not sources:
+        files = needed_to_run(files)
     inside = site_path(interpreter)
     python = python_base(interpreter, cache=cache)
 
     def make(root: Path) -> None:
         install(files, root / inside)
-        compile_folder(interpreter, root / inside, f"/{inside}")
+        compile_folder(interpreter, root / inside, f"/{inside}", sources=sources)
         _add_libraries(root, interpreter, files.values(), present=python)
 
-    return cached("packages", content_key(files, python.name.encode() + _CACHE_VERSION), make, cache)
+    return cached("packages", content_key(files, python.name.encode() + _CACHE_VERSION + bytes([sources])), make, cache)
 
 
 def content_key(files: FileMap, salt: bytes) -> str:
@@ -104,9 +125,14 @@ def python_base(interpreter: Interpreter, *, cache: Path | None = None) -> Path:
     return cached("python", _base_key(interpreter), lambda folder: _make_base(interpreter, folder), cache)
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adyton"
+
+
 def cached(kind: str, key: str, make: Callable[[Path], None], cache: Path | None = None) -> Path:
     """A folder made by ``make``, kept under ``key``; readers of one key see a whole folder or none."""
-    root = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adyton"
+    root = cache or cache_folder()
     target = root / f"{kind}-{key[:32]}"
     if not target.exists():
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -147,8 +173,14 @@ def copy_file(source: Path, target: Path) -> None:
         raise BuildError(f"cannot copy {source}: {error.strerror}", code="enclave.build.file") from error
 
 
-def compile_folder(interpreter: Interpreter, folder: Path, inside: str) -> None:
+def compile_folder(interpreter: Interpreter, folder: Path, inside: str, *, sources: bool) -> None:
     """Compile all modules below ``folder``, in one fresh process and in one order, for the same bytes each time.
+
+    Args:
+        interpreter: who compiles, and will run them.
+        folder: where they are.
+        inside: the folder's path inside the image.
+        sources: whether they stay; else byte code takes their place.
 
     Raises:
         BuildError: a module does not compile.
@@ -156,7 +188,7 @@ def compile_folder(interpreter: Interpreter, folder: Path, inside: str) -> None:
     if not folder.is_dir():
         return
     done = subprocess.run(
-        [str(interpreter.executable), "-I", "-S", "-c", _COMPILE, str(folder), inside],
+        [str(interpreter.executable), "-I", "-S", "-c", _COMPILE, str(folder), inside, "sources" if sources else "code"],
         env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -175,7 +207,7 @@ def _make_base(interpreter: Interpreter, root: Path) -> None:
     library = root / PREFIX / "lib" / interpreter.name
     modules = list(interpreter.modules())
     install({str(module): interpreter.stdlib / module for module in modules}, library)
-    compile_folder(interpreter, library, f"/{PREFIX}/lib/{interpreter.name}")
+    compile_folder(interpreter, library, f"/{PREFIX}/lib/{interpreter.name}", sources=False)
     objects = [interpreter.executable, *(interpreter.stdlib / m for m in modules if m.suffix == ".so")]
     _add_libraries(root, interpreter, objects)
     for name, text in _ETC.items():

@@ -26,6 +26,7 @@ def build_image(
     distributions: Sequence[str] = (),
     modules: Sequence[str] = (),
     environment: Sequence[str] = (),
+    sources: bool = True,
     ref: str = "",
     cache: Path | None = None,
 ) -> str:
@@ -38,6 +39,7 @@ def build_image(
         distributions: installed distributions the application needs.
         modules: importable packages it needs, without what they need.
         environment: further ``NAME=value`` texts.
+        sources: whether packages come with their sources, type stubs and tests; not needed to run them.
         ref: name in the layout's index.
         cache: where built trees are kept.
 
@@ -53,7 +55,7 @@ def build_image(
         interpreter = local_interpreter()
         parts: list[Path | list[TarEntry]] = [base.python_base(interpreter, cache=cache)]
         if distributions or modules:
-            parts.append(base.packages_tree(interpreter, distributions, modules, cache=cache))
+            parts.append(base.packages_tree(interpreter, distributions, modules, sources=sources, cache=cache))
         if app_dir is not None:
             parts.append(_application(app_dir))
         layers = [_layer(Path(folder, f"{number}.tar"), part) for number, part in enumerate(parts)]

@@ -19,7 +19,18 @@ _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
 # Files that installers write about themselves: they name folders and tools of this machine.
 _INSTALLER_FILES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 
+# What only compilers, type checkers and test runs read.
+_NOT_RUN: Final = re.compile(
+    r".*\.(pyi|pyx|pxd|pxi|c|cpp|h|hpp|rst|md)|(.*/)?py\.typed"
+    r"|(.*/)?(tests|SelfTest)/.*|sqlalchemy/testing/.*|[^/]*\.dist-info/(WHEEL|top_level\.txt|AUTHORS.*|sboms/.*)"
+)
+
 FileMap = dict[str, Path]
+
+
+def needed_to_run(files: FileMap) -> FileMap:
+    """The files without headers, type stubs, documents and tests; licences and names of the packages stay."""
+    return {name: source for name, source in files.items() if not _NOT_RUN.fullmatch(name)}
 
 
 def distribution_files(requirements: Iterable[str]) -> FileMap:

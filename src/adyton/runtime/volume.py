@@ -6,12 +6,16 @@ volume's name and the random id, so it is used for one file only; the nonce is t
 last (STREAM, Hoang et al. 2015), the header is associated data. Changed, reordered, dropped, repeated or cut chunks,
 and chunks or files of another volume or session, do not decrypt. An older file of the same volume and session does:
 within a session only the order of its services gives freshness.
+
+The archive holds files and folders only. Links are left out when it is written and refused when it is read: what one
+service leaves must not make another one's program reach outside the volume.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Callable
@@ -71,7 +75,8 @@ class ProtectedVolume:
             reader = _Reader(stream, self._cipher)
             try:
                 with tarfile.open(fileobj=cast("IO[bytes]", io.BufferedReader(reader)), mode="r|") as archive:
-                    archive.extractall(self.folder, filter="data")
+                    for member in archive:
+                        self._restore(archive, member)
                 reader.drain()
             except tarfile.TarError as error:
                 raise VolumeError(f"the volume {self.name} holds no folder that can be restored: {error}") from error
@@ -98,8 +103,8 @@ class ProtectedVolume:
                 os.fchmod(stream.fileno(), 0o644)  # the host hands it to the next service; it is ciphertext
                 writer = _Writer(stream, self._cipher)
                 with tarfile.open(fileobj=cast("IO[bytes]", writer), mode="w|", format=tarfile.PAX_FORMAT) as archive:
-                    for child in sorted(self.folder.iterdir()):
-                        archive.add(child, arcname=child.name, filter=_only_data)
+                    for path in sorted(self.folder.rglob("*")):
+                        _add(archive, path, str(path.relative_to(self.folder)))
                 writer.finish()
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -107,17 +112,40 @@ class ProtectedVolume:
         finally:
             partial.unlink(missing_ok=True)
 
+    def _restore(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        # tarfile's own extraction filters came with Python 3.11.4; two kinds of entries need no more than this
+        parts = member.name.split("/")
+        if not (member.isreg() or member.isdir()) or any(part in ("", ".", "..") for part in parts):
+            raise VolumeError(f"the volume {self.name} holds an entry that no service of ours writes")
+        target = self.folder.joinpath(*parts)
+        if member.isdir():
+            target.mkdir(exist_ok=True)
+            return
+        content = archive.extractfile(member)
+        if content is None:
+            raise VolumeError(f"the volume {self.name} holds a file without content")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as stream:
+            shutil.copyfileobj(content, stream)
+        target.chmod(member.mode & 0o777)
+
     def _cipher(self, file_id: bytes) -> AESGCM:
         key = derive_key(self.key, "enclave-volume", self.session.encode(), self.name.encode(), file_id)
         return AESGCM(key.reveal())
 
 
-def _only_data(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Files, folders and links; sockets, pipes and devices mean nothing outside the run."""
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    info.mode = stat.S_IMODE(info.mode) & 0o777
-    return info if info.isreg() or info.isdir() or info.issym() or info.islnk() else None
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    status = path.lstat()
+    info = tarfile.TarInfo(name)
+    info.mode = stat.S_IMODE(status.st_mode) & 0o777
+    info.mtime = int(status.st_mtime)
+    if stat.S_ISDIR(status.st_mode):
+        info.type = tarfile.DIRTYPE
+        archive.addfile(info)
+    elif stat.S_ISREG(status.st_mode):
+        info.size = status.st_size
+        with path.open("rb") as stream:
+            archive.addfile(info, stream)
 
 
 def _nonce(number: int, *, last: bool) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from adyton.base.errors import AdytonError
 from adyton.base.secret import Secret
 
 _TIMEOUT_S = 300.0
+_LOOK_S = 0.5
 
 
 class CommandFailedError(AdytonError):
@@ -43,34 +46,49 @@ class Person:
         (folder / "chain.json").write_text(json.dumps(chain_json, indent=2), encoding="utf-8")
         return cls(name, folder, answer["walletAddress"])
 
-    def iexec(self, *words: str, answers: tuple[Secret[str], ...] = (), partial: bool = False) -> dict[str, Any]:
+    def iexec(
+        self, *words: str, answers: tuple[Secret[str], ...] = (), lost: Callable[[], str | None] = lambda: None
+    ) -> dict[str, Any]:
         """Run ``iexec … --raw`` in this person's folder and return its JSON.
 
         Args:
             words: command and options.
             answers: what is typed at the command's hidden prompts; secrets go this way, never as arguments.
-            partial: accept ``"ok": false`` (a watched task that failed) and return it.
+            lost: says why waiting any longer is in vain, or None; asked while the command runs.
 
         Raises:
             CommandFailedError: the command failed, or did not answer with one JSON document.
         """
-        done = subprocess.run(
+        told = f"{self.name}: iexec {' '.join(words[:2])}"
+        typed: str | None = "".join(answer.reveal() + "\n" for answer in answers)
+        deadline = time.monotonic() + _TIMEOUT_S
+        with subprocess.Popen(
             [str(Path(sys.executable).parent / "iexec"), *words, "--raw"],
             cwd=self.folder,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            input="".join(answer.reveal() + "\n" for answer in answers),
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        told = f"{self.name}: iexec {' '.join(words[:2])}"
+        ) as process:
+            while True:
+                try:
+                    out, err = process.communicate(typed, timeout=_LOOK_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    typed = None
+                    why = lost() or (
+                        f"nothing happened for {_TIMEOUT_S:.0f} s" if time.monotonic() > deadline else None
+                    )
+                    if why:
+                        process.kill()
+                        raise CommandFailedError(f"{told}: {why}") from None
         # As with the official command, what a prompt says stands before the document, on the same stream.
-        text = done.stdout if '{"ok"' in done.stdout else done.stderr
+        text = out if '{"ok"' in out else err
         try:
             answer: dict[str, Any] = json.loads(text[text.index('{"ok"') :])
         except ValueError as error:
-            raise CommandFailedError(f"{told} printed no JSON: {(done.stderr or done.stdout)[-500:]}") from error
-        if not answer.get("ok") and not partial:
+            raise CommandFailedError(f"{told} printed no JSON: {(err or out)[-500:]}") from error
+        if not answer.get("ok"):
             detail = answer.get("error", {}).get("message") or answer.get("fail") or answer.get("failedTasks") or answer
             raise CommandFailedError(f"{told} failed: {detail}")
         return answer

@@ -145,6 +145,7 @@ def _buy(stage: Stage, app: Application, dataset: dict[str, str]) -> tuple[Purch
         answer = requester.iexec(
             *("app", "run", app.address, "--workerpool", PRODUCTION_POOL, "--dataset", dataset["address"]),
             *("--tag", owners.TAG, "--secret", "1=point", "--encrypt-result", "--watch", "--force"),
+            lost=watcher.failure,
         )
     finally:
         purchase = watcher.stop()

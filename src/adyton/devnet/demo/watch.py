@@ -53,6 +53,14 @@ class PurchaseWatcher(threading.Thread):
         self._status = ""
         self.purchase = Purchase()
 
+    def failure(self) -> str | None:
+        """Why the task will not complete, once the scheduler has given it up."""
+        if self._status != "FAILED":
+            return None
+        page = self._scheduler.json("GET", f"/tasks/{self.purchase.task_id}")
+        errors = [replicate.get("errorMessage", "") for replicate in page["replicates"]]
+        return "the task failed: " + ("; ".join(filter(None, errors)) or "the scheduler gives no reason")
+
     def stop(self) -> Purchase:
         """Stop following; returns what was seen."""
         self._stopping.set()

@@ -14,6 +14,7 @@ import uvicorn
 from adyton import __version__
 from adyton.base import log
 from adyton.base.errors import AdytonError
+from adyton.content.oci import LayerCache
 from adyton.platform.simulated.daemon import PlatformDaemon
 from adyton.platform.simulated.machine import SimulatedMachine
 from adyton.platform.simulated.pccs import build_router
@@ -53,7 +54,7 @@ def run(settings: PlatformSettings) -> None:
     listener = listen(settings.host, settings.port)
     pccs_url = f"http://{settings.host}:{listener.getsockname()[1]}"
     machine = SimulatedMachine.in_folder(settings.state / "machine", vendor, pccs_url)
-    store = ImageStore(settings.state / "images")
+    store = ImageStore(settings.state / "images", LayerCache(settings.layers_path))
     daemon = PlatformDaemon(machine, store, find_runner(), max_enclaves=settings.max_enclaves)
     app = new_app("Simulated SGX platform", __version__)
     app.include_router(build_router(vendor))

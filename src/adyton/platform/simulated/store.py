@@ -1,20 +1,30 @@
-"""Unpacked images of this machine: by manifest digest, verified when unpacked, measured again at every launch."""
+"""Unpacked images of this machine: by manifest digest, verified when unpacked, measured again at every launch.
+
+Images share the files of the layers they have in common with a cache of layers. That saves unpacking, never measuring:
+an image whose files turn out to be others than its manifest's when it is first put together is made again from its
+verified layers alone, and one that changed later is refused.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from adyton.attestation.sgx import Attributes
-from adyton.content.oci import read_layout, unpack
+from adyton.base.errors import AdytonError
+from adyton.base.log import get_logger
+from adyton.content.errors import ContentError
+from adyton.content.oci import Image, LayerCache, read_layout, unpack
 from adyton.enclave import measure
-from adyton.enclave.errors import ManifestError
+from adyton.enclave.errors import ManifestError, TrustedFileError
 from adyton.enclave.manifest import MANIFEST_PATH, MAX_MANIFEST_BYTES, SIGSTRUCT_PATH, Manifest
 from adyton.enclave.sigstruct import DEBUG, MODE64, SIGSTRUCT_BYTES, XFRM_LEGACY
+
+_log = get_logger("platform.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +56,12 @@ class ImageStore:
 
     Args:
         folder: made when missing, readable by the owner only.
+        layers: layers that images have in common.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, layers: LayerCache) -> None:
         self._folder = folder
+        self._layers = layers
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,11 +83,33 @@ class ImageStore:
             busy = self._busy.setdefault(name, threading.Lock())
         rootfs = self._folder / name
         with busy:
-            if not rootfs.exists():
-                partial = self._folder / f"{name}.partial"
-                unpack(image, partial)
-                partial.rename(rootfs)
-            return measure_image(rootfs, image.digest)
+            if rootfs.exists():
+                return measure_image(rootfs, image.digest)
+            partial = self._folder / f"{name}.partial"
+            try:
+                unpack(image, partial, cache=self._layers)
+                loaded = measure_image(partial, image.digest)
+            except (ContentError, TrustedFileError) as error:
+                loaded = self._load_afresh(image, partial, error)
+            partial.rename(rootfs)
+            return replace(loaded, rootfs=rootfs)
+
+    def _load_afresh(self, image: Image, partial: Path, cause: AdytonError) -> LoadedEnclave:
+        """Unpack without kept layers: a damaged one must not close its images for ever.
+
+        If the image is bad itself, this fails as well, and what is kept stays.
+        """
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            unpack(image, partial)
+            loaded = measure_image(partial, image.digest)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _log.warning("a kept layer was damaged; forgotten", code=cause.code, detail=cause.message)
+        for layer in image.layers:
+            self._layers.forget(layer)
+        return loaded
 
 
 def measure_image(rootfs: Path, digest: str) -> LoadedEnclave:
