@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
@@ -103,7 +103,7 @@ class ProtectedVolume:
                 os.fchmod(stream.fileno(), 0o644)  # the host hands it to the next service; it is ciphertext
                 writer = _Writer(stream, self._cipher)
                 with tarfile.open(fileobj=cast("IO[bytes]", writer), mode="w|", format=tarfile.PAX_FORMAT) as archive:
-                    for path in sorted(self.folder.rglob("*")):
+                    for path in _below(self.folder):
                         _add(archive, path, str(path.relative_to(self.folder)))
                 writer.finish()
                 stream.flush()
@@ -132,6 +132,14 @@ class ProtectedVolume:
     def _cipher(self, file_id: bytes) -> AESGCM:
         key = derive_key(self.key, "enclave-volume", self.session.encode(), self.name.encode(), file_id)
         return AESGCM(key.reveal())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder, parents first, in one order; links are not followed, an unreadable folder raises."""
+    for path in sorted(folder.iterdir()):
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _below(path)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
