@@ -13,6 +13,7 @@ help: ## Show this list
 
 setup: $(VENV)/.ready node_modules/.ready ## Set up everything (idempotent; fast when nothing changed)
 	@tools/need-bubblewrap
+	@$(BIN)/python -m adyton.devnet.native  # images that every network here shares; nothing to do when they are there
 
 $(VENV)/.ready: requirements-dev.lock pyproject.toml tools/setup-python
 	@PYTHON="$(PYTHON)" tools/setup-python "$(VENV)"

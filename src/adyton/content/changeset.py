@@ -5,6 +5,7 @@ or a leading ``/`` are refused, and links on the way to an entry are followed in
 the way is replaced, never written to: files may be shared with other folders through hard links.
 """
 
+# ruff: noqa: PTH  # paths are texts here: Path objects cost more than the system calls, for tens of thousands of files
 from __future__ import annotations
 
 import os

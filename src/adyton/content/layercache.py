@@ -22,7 +22,7 @@ from typing import Final, cast
 
 from adyton.content.errors import ContentError
 from adyton.content.image import Layer
-from adyton.content.layerstream import Budget, Entry, Kind, stream_entries
+from adyton.content.layerstream import DEFAULT_LIMITS, Budget, Entry, Kind, UnpackLimits, stream_entries
 
 MIN_BYTES: Final = 4 << 20  # below, reading the archive costs no more than keeping it
 KEPT: Final = 24
@@ -52,7 +52,7 @@ class LayerCache:
         """Whether keeping the layer saves anything."""
         return layer.blob.size >= MIN_BYTES
 
-    def keep(self, layer: Layer, budget: Budget) -> None:
+    def keep(self, layer: Layer, limits: UnpackLimits = DEFAULT_LIMITS) -> None:
         """Unpack the layer into the cache unless it is there.
 
         Raises:
@@ -64,7 +64,7 @@ class LayerCache:
             busy = self._busy.setdefault(target.name, threading.Lock())
         with busy:
             if not target.exists():
-                self._make(layer, Budget(budget.limits), target)
+                self._make(layer, Budget(limits), target)
             with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile: found out by who reads
                 os.utime(target)  # in use: not the next one to be removed
 
@@ -74,7 +74,7 @@ class LayerCache:
         Raises:
             ContentError: as :meth:`keep`; or the kept layer is damaged, or was removed while it was being used.
         """
-        self.keep(layer, budget)
+        self.keep(layer, budget.limits)
         place = self._place(layer)
         try:
             document = json.loads((place / _INDEX).read_bytes())
@@ -151,6 +151,6 @@ def _linker(source: str) -> Callable[[str], None]:
 
 
 def _copy(source: str, target: str) -> None:
-    with open(source, "rb") as reader, open(target, "xb") as writer:
+    with Path(source).open("rb") as reader, Path(target).open("xb") as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
     shutil.copystat(source, target)

@@ -7,7 +7,10 @@ what a tag means. Plain HTTP is used for registries on this machine only. Uses `
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -79,11 +82,19 @@ class RegistryClient:
         """
         return sha256_digest(self._manifest(_Repository.of(reference), reference)[0])
 
-    def pull(self, reference: ImageReference, layout: Path) -> str:
+    def pull(
+        self, reference: ImageReference, layout: Path, kept: Callable[[str], Path | None] = lambda _digest: None
+    ) -> str:
         """Download an image into the layout folder ``layout`` and return its manifest's digest.
 
         Blobs that the layout has already, undamaged, are not downloaded again. An index is followed to its manifest
         for linux/amd64; a digest in ``reference`` may name either.
+
+        Args:
+            reference: what to pull.
+            layout: folder; made when missing.
+            kept: where blob files of other layouts are, by digest; an undamaged one is shared or copied in place of a
+                download.
 
         Raises:
             ImageNotFoundError: no such image.
@@ -103,7 +114,11 @@ class RegistryClient:
             left -= size
             if left < 0:
                 raise LimitError(f"{reference} has more than {self._max_image_bytes} bytes")
-            return self._fetch_blob(repository, digest, size, blob_path(layout, digest))
+            target = blob_path(layout, digest)
+            found = kept(digest)
+            if found is not None and not target.exists():
+                _share(found, target)
+            return self._fetch_blob(repository, digest, size, target)
 
         return write_image(parse_image(manifest, media_type, fetch), layout, reference.tag)
 
@@ -293,6 +308,16 @@ def _limited(response: httpx2.Response, limit: int, what: str) -> Iterator[bytes
         if seen > limit:
             raise LimitError(f"{what} is longer than {limit} bytes")
         yield chunk
+
+
+def _share(source: Path, target: Path) -> None:
+    """Put a blob file of another layout here, too; what it holds is verified like a download."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        with contextlib.suppress(OSError):  # then it is downloaded
+            shutil.copyfile(source, target)
 
 
 def _is_whole(blob: Blob) -> bool:

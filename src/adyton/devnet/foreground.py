@@ -108,8 +108,14 @@ class _View:
         return Group(*parts)
 
 
-def start_detached(paths: NetworkPaths, ports: Ports, *, quiet: bool = False) -> Network:
+def start_detached(paths: NetworkPaths, ports: Ports, *, quiet: bool = False, tied: bool = False) -> Network:
     """Start the network as a process of its own and return when it is ready.
+
+    Args:
+        paths: its folder.
+        ports: where its services listen.
+        quiet: print nothing.
+        tied: let it end with this process.
 
     Raises:
         AlreadyRunningError: it runs already.
@@ -117,7 +123,14 @@ def start_detached(paths: NetworkPaths, ports: Ports, *, quiet: bool = False) ->
     """
     supervision.refuse_if_running(paths)
     paths.status_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "adyton.devnet.detached", str(paths.root), ports.model_dump_json()]
+    command = [
+        sys.executable,
+        "-m",
+        "adyton.devnet.detached",
+        str(paths.root),
+        ports.model_dump_json(),
+        *(["tied"] if tied else []),
+    ]
     with paths.supervisor_log.open("ab") as output:
         offset = output.tell()
         process = subprocess.Popen(

@@ -25,6 +25,7 @@ from adyton.enclave.base import site_path
 from adyton.enclave.image import EnclaveImage
 from adyton.enclave.interpreter import local_interpreter
 from adyton.enclave.manifest import CasPolicy
+from adyton.enclave.prepared import prepare
 from adyton.enclave.sconify import SconifyOptions, sconify
 from adyton.enclave.sigstruct import load_signer, new_signer, new_signer_pem
 
@@ -85,7 +86,7 @@ class CoreImages:
 
 
 def build_core_images(paths: NetworkPaths, anchor: str, say: Callable[[str], None] = lambda _line: None) -> CoreImages:
-    """Build CAS and stages unless this network has them."""
+    """Build CAS and stages, after :func:`prepare_building`, unless this network has them."""
     builder = _Builder(paths, say)
     cas = builder.build("cas", service_image, _cas_options(anchor))
     stages = {
@@ -113,14 +114,24 @@ def build_service_images(
     return ServiceImages(core.cas, sms, core.stages)
 
 
+def prepare_building(paths: NetworkPaths) -> None:
+    """What building needs and nothing of the network does: the operator's signer key and the native images."""
+    key_file = _signer_file(paths)
+    if not key_file.exists():
+        write_private(key_file, new_signer_pem())
+    for native in (service_image(), compute_image()):
+        prepare(native)
+
+
+def _signer_file(paths: NetworkPaths) -> Path:
+    return paths.data("operator") / "signer-key.pem"
+
+
 class _Builder:
     def __init__(self, paths: NetworkPaths, say: Callable[[str], None]) -> None:
         self._folder = paths.images
         self._say = say
-        key_file = paths.data("operator") / "signer-key.pem"
-        if not key_file.exists():
-            write_private(key_file, new_signer_pem())
-        self._signer = load_signer(key_file)
+        self._signer = load_signer(_signer_file(paths))
 
     def build(self, name: str, source: Callable[[], Path], options: SconifyOptions) -> BuiltImage:
         """The image of ``name``: the one that is there, else built from the native image ``source``."""

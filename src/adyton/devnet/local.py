@@ -17,7 +17,7 @@ from adyton.base.types import Address
 from adyton.chain.deploy import Deployment
 from adyton.devnet import services, supervision
 from adyton.devnet.bootstrap import create_sms_sessions, publish_pool_orders, push_stage_images
-from adyton.devnet.images import ServiceImages, build_core_images, build_service_images
+from adyton.devnet.images import ServiceImages, build_core_images, build_service_images, prepare_building
 from adyton.devnet.network import HOST, PRODUCTION_POOL, Network, Pool, Ports
 from adyton.devnet.operators import operator
 from adyton.devnet.paths import NetworkPaths
@@ -68,11 +68,13 @@ class LocalNetwork:
         with ThreadPoolExecutor(max_workers=_HANDS, thread_name_prefix="network") as hands:
             self._say("chain and simulated platform")
             run.launch(services.chain(plan), services.platform(plan))
+            preparing = hands.submit(prepare_building, plan.paths)
             run.wait("chain")
             self._say("contracts, pools and their names on the chain")
             on_chain = hands.submit(prepare_chain, plan.paths, plan.ports)
             run.wait("platform")
             info = PlatformClient(plan.paths.platform_socket).info()
+            preparing.result()
             building = hands.submit(build_core_images, plan.paths, info.tier, self._say)
             deployment, pools = on_chain.result()
             self._say("market and results")

@@ -6,13 +6,16 @@ They are the same for every network on this machine and are kept in the user's c
 from __future__ import annotations
 
 import hashlib
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import adyton
+from adyton.content.oci import LayerCache, add_layers
 from adyton.enclave import base
 from adyton.enclave.native import build_image
+from adyton.enclave.prepared import prepare
 
 SERVICE_PACKAGES: Final = (
     "cbor2",
@@ -56,6 +59,22 @@ def compute_image() -> Path:
     return _native("compute", COMPUTE_PACKAGES)
 
 
+def main() -> int:
+    """Make all that a first ``adyton up`` on this machine would have to make and later ones share."""
+    layers = LayerCache(layers_folder())
+    for native in (service_image(), compute_image()):
+        prepared = prepare(native)
+        for layer in add_layers(prepared.image, [prepared.agent_layer]).layers:
+            if layers.is_worth(layer):
+                layers.keep(layer)
+    return 0
+
+
+def layers_folder() -> Path:
+    """Where the platforms of this user's networks keep unpacked layers."""
+    return base.cache_folder() / "layers"
+
+
 def _native(name: str, packages: tuple[str, ...]) -> Path:
     def make(folder: Path) -> None:
         build_image(None, folder / "layout", distributions=packages, modules=["adyton"], sources=False)
@@ -73,3 +92,7 @@ def _key(packages: tuple[str, ...]) -> str:
         digest.update(f"{distribution.name}=={distribution.version}\n".encode())
     digest.update(repr(packages).encode())
     return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -118,7 +118,7 @@ class Supervisor:
                 self._check_started(service, (datetime.now(UTC) - service.started_at).total_seconds())
                 if service.ready_s is not None:
                     self._on_change(self._services)
-            if all(service.ready_s is not None or names and service.spec.name not in names for service in starting):
+            if all(service.ready_s is not None or (names and service.spec.name not in names) for service in starting):
                 return
             time.sleep(_LOOK_S)
 
@@ -193,11 +193,12 @@ def _spawn(spec: ServiceSpec) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             env=inherited | dict(spec.environment),
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one prctl call; only the child can ask for its death signal
+            preexec_fn=die_with_parent,  # noqa: PLW1509  # one prctl call; only the child can ask for its death signal
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let this process get SIGTERM when the one that started it ends, however that ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

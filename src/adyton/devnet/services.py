@@ -21,13 +21,13 @@ from adyton.chain.artifacts import find_node_modules
 from adyton.chain.deploy import Deployment
 from adyton.chain.rpc import Rpc
 from adyton.devnet.enclave_process import EnclaveProcess
-from adyton.devnet.images import BuiltImage, ServiceImages
+from adyton.devnet.images import FRAMEWORK_VERSION, BuiltImage, ServiceImages
+from adyton.devnet.native import layers_folder
 from adyton.devnet.network import HOST, Ports
 from adyton.devnet.operators import key_file
 from adyton.devnet.paths import NetworkPaths
 from adyton.devnet.pools import PoolSpec
 from adyton.devnet.processes import ServiceSpec
-from adyton.enclave.base import cache_folder
 from adyton.web.client import HttpClient
 
 SMS_OF_ROLE = {"production": "sms", "debug": "sms_debug"}
@@ -55,7 +55,7 @@ def platform(plan: Plan) -> ServiceSpec:
     settings = {
         "state": str(plan.paths.data("platform")),
         "socket": str(plan.paths.platform_socket),
-        "layers": str(cache_folder() / "layers"),
+        "layers": str(layers_folder()),
         "host": HOST,
         "port": plan.ports.pccs,
     }
@@ -172,6 +172,8 @@ def worker(plan: Plan, deployment: Deployment, spec: PoolSpec, pool: Address) ->
         "hub_address": deployment.hub,
         "pool_address": pool,
         "key_file": str(key_file(plan.paths, f"worker-{spec.role}")),
+        "warm_sms_url": plan.ports.url(SMS_OF_ROLE[spec.role]),
+        "warm_framework_version": FRAMEWORK_VERSION,
         "results_url": plan.ports.url("results"),
         "ipfs_gateway": plan.ports.url("results"),
         "platform_socket": str(plan.paths.platform_socket),

@@ -187,8 +187,9 @@ def compile_folder(interpreter: Interpreter, folder: Path, inside: str, *, sourc
     """
     if not folder.is_dir():
         return
+    keep = "sources" if sources else "code"
     done = subprocess.run(
-        [str(interpreter.executable), "-I", "-S", "-c", _COMPILE, str(folder), inside, "sources" if sources else "code"],
+        [str(interpreter.executable), "-I", "-S", "-c", _COMPILE, str(folder), inside, keep],
         env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -42,7 +42,7 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exit status 0 done, 1 failed with a reason, 2 wrong usage, 130 interrupted."""
     try:
-        build_app()(arguments, exit_on_error=False, result_action="return_int_as_exit_code_else_zero")
+        status = build_app()(arguments, exit_on_error=False, result_action="return_int_as_exit_code_else_zero")
     except CycloptsError:  # cyclopts has said what is wrong
         sys.exit(2)
     except AdytonError as error:
@@ -53,3 +53,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(status)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 
 from adyton import __version__
 from adyton.base.errors import AdytonError
@@ -40,11 +42,12 @@ def run_demo(report_file: Path, *, keep: bool) -> bool:
         report_file: where the report goes, whatever happens.
         keep: leave the network running and the people's folders in place.
     """
+    signal.signal(signal.SIGTERM, _interrupt)  # ends like Ctrl-C: with a report, and nothing left running
     narrator, report = Narrator(), Report()
     root = Path(tempfile.mkdtemp(prefix="adyton-demo-"))
     paths = NetworkPaths.of(root / "network")
     try:
-        _tell(narrator, report, paths, root / "people")
+        _tell(narrator, report, paths, root / "people", keep=keep)
     except (AdytonError, KeyboardInterrupt) as error:
         report.error = str(error) or type(error).__name__
         narrator.chapter("The demonstration did not end well")
@@ -60,10 +63,14 @@ def run_demo(report_file: Path, *, keep: bool) -> bool:
     return report.ok
 
 
-def _tell(narrator: Narrator, report: Report, paths: NetworkPaths, people: Path) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(narrator: Narrator, report: Report, paths: NetworkPaths, people: Path, *, keep: bool) -> None:
     narrator.chapter("A whole network on this machine")
     with narrator.doing("starting chain, platform, CAS, SMS, market, results, schedulers, workers"):
-        network = foreground.start_detached(paths, private_ports(), quiet=True)
+        network = foreground.start_detached(paths, private_ports(), quiet=True, tied=not keep)
     report.network = {"version": __version__, "state": str(paths.root), **_public(network)}
     report.timing["networkReady"] = network.ready_s
     narrator.say(f"evidence tier {network.tier}: [yellow]simulated[/yellow], not secret from this machine's root")

@@ -4,6 +4,9 @@ One connection is one request. Messages from a host program (``platform/framing.
 
 ``{"op": "info"}`` → ``{"info": {...}}``.
 
+``{"op": "prepare", "layout"}`` → ``{"prepared": {mrenclave}}``: the image is unpacked, verified and measured once, so
+that its first launch has less to do. It is a hint: a launch measures again and decides alone.
+
 ``{"op": "launch", ...}`` with the descriptors of standard output and error → ``{"started": {mrenclave, mrsigner,
 debug}}``, and at the end ``{"exit": {code, signal, timed_out}}``. Meanwhile ``{"op": "signal", "number": n}`` and
 ``{"op": "kill"}`` are taken; a closed connection ends the enclave. A refusal is ``{"error": {code, message, hint}}``.
@@ -130,6 +133,9 @@ class PlatformDaemon:
             return
         if message == {"op": "info"}:
             framing.send(connection, {"info": asdict(self._machine.info())})
+        elif message.get("op") == "prepare":
+            loaded = self._store.load(Path(requests.parse_prepare(message).layout))
+            framing.send(connection, {"prepared": {"mrenclave": loaded.mrenclave.hex()}})
         elif not self._slots.acquire(blocking=False):
             raise PlatformError("no more enclaves fit on this machine", code="platform.launch.busy")
         else:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,7 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-
 _SESSION = re.compile(r"(?P<session>[^/\s]{1,256})/(?P<service>[A-Za-z0-9_.-]{1,128})")
 
 Text = Annotated[str, Field(max_length=65536)]
+_M = TypeVar("_M", bound=BaseModel)
 
 
 class RequestError(AdytonError):
@@ -44,6 +45,15 @@ class WireLimits(BaseModel):
     open_files: int | None = Field(None, gt=0)
     cpu_s: int | None = Field(None, gt=0)
     timeout_s: float | None = Field(None, gt=0)
+
+
+class WirePrepare(BaseModel):
+    """The message that asks to unpack and measure an image before it is launched."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    op: Literal["prepare"]
+    layout: Text
 
 
 class WireLaunch(BaseModel):
@@ -90,11 +100,25 @@ def parse(message: Mapping[str, Any]) -> WireLaunch:
     Raises:
         RequestError: naming every wrong member.
     """
+    return _validated(WireLaunch, message)
+
+
+def parse_prepare(message: Mapping[str, Any]) -> WirePrepare:
+    """Read a prepare message.
+
+    Raises:
+        RequestError: naming every wrong member.
+    """
+    return _validated(WirePrepare, message)
+
+
+def _validated(model: type[_M], message: Mapping[str, Any]) -> _M:
     try:
-        return WireLaunch.model_validate(message)
+        return model.model_validate(message)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise RequestError(f"the launch request is malformed: {wrong}") from None
+        what = "launch" if model is WireLaunch else "prepare"
+        raise RequestError(f"the {what} request is malformed: {wrong}") from None
 
 
 def judge(request: WireLaunch, manifest: Manifest) -> Grant:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ class EnclaveTask:
                 Cause.PRE_COMPUTE_INVALID_ENCLAVE_HEAP_CONFIGURATION,
                 f"the app wants {config.heap_bytes} bytes of heap, this worker gives {settings.max_enclave_heap_gb} GB",
             )
+        threading.Thread(target=self._fetch_ahead, name="fetch-ahead", daemon=True).start()
         sms = SmsClient(self._sms_url)
         try:
             self._properties = self._fetch_properties(sms, config)
@@ -213,6 +215,16 @@ class EnclaveTask:
             StepError: always.
         """
         raise StepError(Cause.POST_COMPUTE_FAILED_UNKNOWN_ISSUE, f"{status}, {cause.value}")
+
+    def _fetch_ahead(self) -> None:
+        """Fetch and unpack the application while the session is made; whatever fails, its own step will say."""
+        deal = self._task.deal
+        try:
+            layout = self._context.images.app(deal.image, deal.app.checksum)
+            if self._context.platform is not None:
+                self._context.platform.prepare(layout)
+        except AdytonError as error:
+            _log.info("application not fetched ahead", task=self._task.task_id, code=error.code)
 
     # -- preparation --------------------------------------------------------------------------------------------
 

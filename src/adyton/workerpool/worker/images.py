@@ -90,11 +90,17 @@ class ImageStore:
             if target.is_dir():
                 return target
             with self._temporary(self._layouts) as scratch:
-                digest = self._registry.pull(reference, scratch / "layout")
+                digest = self._registry.pull(reference, scratch / "layout", self._kept)
                 if expected and digest != expected:
                     raise ImageMismatchError(f"{reference} is {digest} and the chain says {expected}")
                 (scratch / "layout").replace(target)
         return target
+
+    def _kept(self, digest: str) -> Path | None:
+        """A blob of an image that is here already: images share their lower layers."""
+        name = digest.removeprefix("sha256:")
+        found = self._layouts.glob(f"[!.]*/blobs/sha256/{name}")
+        return next(found, None)
 
     def _lock_of(self, key: str) -> threading.Lock:
         with self._lock:

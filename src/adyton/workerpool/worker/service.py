@@ -38,6 +38,7 @@ from adyton.workerpool.worker.folders import purge
 from adyton.workerpool.worker.images import ImageStore
 from adyton.workerpool.worker.pipeline import TaskRun
 from adyton.workerpool.worker.settings import WorkerSettings
+from adyton.workerpool.worker.warming import warm_up
 
 _log = get_logger("worker")
 
@@ -161,6 +162,8 @@ class Worker:
             return
         _log.info("joined", wallet=self._access.wallet.address, slots=self._settings.slots)
         self._spawn("ping", lambda: self._repeat(self._ping, PING_S))
+        if self._settings.warm_sms_url:
+            self._spawn("warm", lambda: warm_up(self._context, self._stop))
         self._spawn("notices", lambda: self._repeat(self._listen, 0))
         self._repeat(self._ask, 0)
 

@@ -29,6 +29,9 @@ class WorkerSettings(Settings):
         key_file: the worker's key: keystore or private hex file.
         password_file: the keystore's password.
         platform_socket: the platform daemon's socket; none means that no enclaves can be run.
+        warm_sms_url: secret management service whose stage enclaves are fetched and unpacked when the worker starts;
+            empty leaves that to the first task.
+        warm_framework_version: framework version for which it is asked.
         results_url: result proxy where neither deal nor scheduler names one.
         ipfs_gateway: base URL of the gateway for ``/ipfs/…`` inputs.
         cpu_count: tasks at a time; 0 means all processors but one, at least one.
@@ -62,6 +65,8 @@ class WorkerSettings(Settings):
     key_file: Path
     password_file: Path | None = None
     platform_socket: Path | None = None
+    warm_sms_url: str = ""
+    warm_framework_version: str = "v5"
     results_url: str
     ipfs_gateway: str = ""
     cpu_count: Annotated[int, Field(ge=0, le=4096)] = 0
