@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from adyton.devnet.ports import private_ports
 from row import Row
+
+from adyton.devnet.ports import private_ports
 
 AIM_S: Final = 15.0
 RUNS: Final = 3

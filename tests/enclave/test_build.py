@@ -82,6 +82,25 @@ def test_no_file_names_this_machine(tmp_path: Path) -> None:
     assert [path for path in files if home in path.read_bytes()] == []
 
 
+def test_packages_without_sources_hold_what_runs_and_nothing_else() -> None:
+    tree = base.packages_tree(local_interpreter(), ["pycryptodome"], ["adyton.base"], sources=False)
+    site = tree / base.site_path(local_interpreter())
+    names = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
+    assert {"adyton/base/errors.pyc", "Crypto/Cipher/AES.pyc"} <= names
+    assert any(name.endswith(".so") for name in names)
+    assert any("LICENSE" in name for name in names)
+    assert not [name for name in names if name.endswith((".py", ".pyi", ".h")) or "SelfTest" in name]
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import adyton.base.errors as e;"
+        "from Crypto.Cipher import AES; print(e.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(site)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(site / "adyton/base/errors.pyc"), done.stderr
+
+
 def test_an_editable_distribution_is_copied_from_its_folder() -> None:
     files = distribution_files(["adyton"])
     assert "adyton/base/errors.py" in files

@@ -154,4 +154,4 @@ def test_check_names_the_first_difference(tree: Path, change: Any, code: str, pa
     assert path in caught.value.message
 
 
-_KNOWN = "fb4ae469c80ebde7145a6576ea53de19e4c323f8907dfe5f678de81b42eb9e80"
+_KNOWN = "e0c9dc3564ecac56e299fd1210750d16c32853dd208328abfdfd31a68ceb6c0e"

@@ -151,8 +151,12 @@ def run_confidential_app(stage: Stage) -> None:
 
 
 def run_standard_app(stage: Stage) -> None:
-    """Buy a task of an application without enclave, and watch it to its end."""
-    stage.answers["standard run"] = stage.requester.iexec(
+    """Buy a task of an application without enclave, and watch it to its end.
+
+    Another wallet than the one that buys the confidential task at the same time: the client does not number the
+    transactions of two commands of one wallet.
+    """
+    stage.answers["standard run"] = stage.owner.iexec(
         *("app", "run", stage.answers["hello"], "--workerpool", PRODUCTION_POOL),
         *("--args", "official client", "--watch", "--force"),
     )

@@ -14,6 +14,8 @@ from tests.official import story
 from tests.official.story import APP_PRICE, DATASET_PRICE, EXPECTED, TAG, Stage
 from tests.official.support import need_official_client, together
 
+from adyton.base.secret import Secret
+from adyton.chain import keystore
 from adyton.devnet.network import PRODUCTION_POOL
 
 TEE_TAG = "0x" + "03".zfill(64)
@@ -53,11 +55,11 @@ def test_wallets_and_accounts(offered: Stage) -> None:
     assert sum(map(int, account["balance"].values())) <= 1_000_000_000
 
 
-def test_a_keystore_is_made_and_opened_again(offered: Stage) -> None:
-    words = ("--password", "correct horse", "--keystoredir", "keys")
-    made = offered.owner.iexec("wallet", "create", *words)
-    shown = offered.owner.iexec("wallet", "show", "--wallet-address", made["address"], *words)
-    assert shown["wallet"]["address"] == made["address"]
+def test_our_client_opens_a_keystore_of_the_official_one(offered: Stage) -> None:
+    made = offered.owner.iexec("wallet", "create", "--password", "correct horse")
+    file = Path(made["fileName"])
+    assert file.is_relative_to(offered.owner.environment["HOME"])
+    assert keystore.decrypt(json.loads(file.read_text()), Secret("correct horse")).address == made["address"]
 
 
 def test_the_app_on_chain_is_the_measured_one(offered: Stage) -> None:
@@ -178,7 +180,7 @@ def test_only_the_requester_sees_the_logs(bought: Stage) -> None:
 def test_a_standard_task(bought: Stage) -> None:
     (task,) = bought.answers["standard run"]["tasks"]
     assert task["statusName"] == "COMPLETED"
-    shown = bought.requester.iexec("task", "show", task["taskid"], "--download", "hello")
+    shown = bought.owner.iexec("task", "show", task["taskid"], "--download", "hello")
     with zipfile.ZipFile(shown["resultPath"]) as archive:
         assert archive.read("greeting.txt").decode() == "Hello, official client\n"
 

@@ -237,6 +237,70 @@ def test_files_are_measured_at_every_launch(machine: Machine, debug: Image) -> N
     assert machine.run(debug[0], args=("exit", "0")).status.code == 0
 
 
+def test_a_changed_kept_file_is_refused_at_launch(machine: Machine, debug: Image) -> None:
+    """Images share files with the cache of layers: a change there is a change of every image that has the file."""
+    machine.run(debug[0], args=("exit", "0"))
+    shared = machine.state / "images" / debug[1].digest.removeprefix("sha256:") / "usr/local/lib"
+    library = next(path for path in sorted(shared.rglob("*.pyc")) if path.stat().st_nlink > 1)
+    kept = next(
+        path
+        for path in (machine.state / "layers").rglob("*")
+        if path.is_file() and path.stat().st_ino == library.stat().st_ino
+    )
+    original = kept.read_bytes()
+    kept.write_bytes(original + b"#")
+    try:
+        with pytest.raises(LaunchRefusedError) as caught:
+            machine.run(debug[0], args=("exit", "0"))
+    finally:
+        kept.write_bytes(original)
+    assert caught.value.code == "enclave.trusted_file.changed"
+
+
+def test_a_changed_kept_file_gets_into_no_new_image(machine: Machine, native: Path, tmp_path: Path) -> None:
+    """A new image is measured when it is put together; its verified layers alone decide what is in it."""
+    options = {"config": "none", "host_environment": ("OTHER",)}
+    machine.client.prepare(enclave(native, tmp_path, **options)[0])
+    kept = next(path for path in (machine.state / "layers").rglob("*") if path.is_file() and path.name.isdecimal())
+    original = kept.read_bytes()
+    with kept.open("r+b") as shared:  # also to restore it for the images that share it, once it is forgotten
+        shared.write(bytes([original[0] ^ 1]))
+        shared.flush()
+        try:
+            layout, built = enclave(native, tmp_path, **options, isvsvn=7)
+            assert machine.run(layout, args=("exit", "3")).status.code == 3
+            assert machine.client.prepare(layout) == built.mrenclave
+            assert not kept.exists()  # forgotten, so the next image is made of good layers
+        finally:
+            shared.seek(0)
+            shared.write(original[:1])
+
+
+def test_a_prepared_image_is_measured_and_launched_later(machine: Machine, native: Path, tmp_path: Path) -> None:
+    layout, built = enclave(native, tmp_path, config="none", isvsvn=9)
+    assert machine.client.prepare(layout) == built.mrenclave
+    assert (machine.state / "images" / built.digest.removeprefix("sha256:")).is_dir()
+    assert machine.run(layout, args=("exit", "0")).status.code == 0
+
+
+def test_an_image_that_would_be_refused_cannot_be_prepared(machine: Machine, debug: Image, tmp_path: Path) -> None:
+    changed = _change(debug[0], tmp_path / "changed", [TarEntry("app/app.py", content=_APP.encode() + b"#")])
+    with pytest.raises(LaunchRefusedError) as caught:
+        machine.client.prepare(changed)
+    assert caught.value.code == "enclave.trusted_file.changed"
+
+
+@pytest.mark.parametrize(
+    "message", [{"op": "prepare"}, {"op": "prepare", "layout": 1}, {"op": "prepare", "layout": "/", "more": 1}]
+)
+def test_malformed_prepare_requests_are_refused(machine: Machine, message: dict[str, object]) -> None:
+    with framing.connect(machine.state / "platform.sock", 5) as connection:
+        framing.send(connection, message)
+        answer = Receiver(connection).receive()
+    assert answer is not None
+    assert answer["error"]["code"] == "platform.launch.request"
+
+
 def test_an_edited_manifest_is_refused_by_einit(machine: Machine, production: Image, tmp_path: Path) -> None:
     manifest = replace(EnclaveImage.load(production[0]).manifest, host_environment=("LANG",))
     entry = TarEntry(MANIFEST_PATH[1:], content=manifest.to_json())

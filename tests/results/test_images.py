@@ -55,6 +55,27 @@ def test_what_is_pushed_is_pulled(stage: Stage, registry: RegistryClient, tmp_pa
     assert httpx2.get(f"{stage.url}/v2/demo/app/tags/list").json() == {"name": "demo/app", "tags": ["1.0.0"]}
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
+def test_blobs_that_are_kept_elsewhere_are_shared_when_whole(
+    stage: Stage, registry: RegistryClient, tmp_path: Path, *, damaged: bool
+) -> None:
+    make_layout(tmp_path / "layout")
+    registry.push(tmp_path / "layout", named(stage))
+    registry.pull(named(stage), tmp_path / "here")
+    layer = read_layout(tmp_path / "here").layers[0].blob
+    kept = blob_path(tmp_path / "here", layer.digest)
+    if damaged:
+        kept.write_bytes(b"y" * layer.size)
+    digest = registry.pull(
+        named(stage), tmp_path / "pulled", lambda digest: kept if digest == layer.digest else None
+    )
+    assert digest == read_layout(tmp_path / "layout").digest
+    unpack(read_layout(tmp_path / "pulled"), tmp_path / "root")
+    assert (tmp_path / "root/file").read_bytes() == b"x" * 100_000
+    shared = blob_path(tmp_path / "pulled", layer.digest).stat().st_ino == kept.stat().st_ino
+    assert shared is not damaged
+
+
 def test_a_tag_moves_and_the_old_digest_stays(stage: Stage, registry: RegistryClient, tmp_path: Path) -> None:
     old, new = make_layout(tmp_path / "old", b"old"), make_layout(tmp_path / "new", b"new")
     reference = named(stage)

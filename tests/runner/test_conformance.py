@@ -269,10 +269,12 @@ def test_dies_with_the_process_that_started_it(rootfs: Path) -> None:
         from adyton.runner.bwrap import find_runner
         from adyton.runner.profile import Mount, Sandbox
         mounts = tuple(Mount(Path(p), p) for p in {_HOST_FOLDERS!r})
-        sandbox = Sandbox(rootfs=Path({str(rootfs)!r}), argv=("/bin/sleep", "60"), mounts=mounts)
-        print(find_runner().start(sandbox, 1, 2).pid, flush=True)
-        import os, signal, time
-        time.sleep(0.3)
+        argv = ("/bin/sh", "-c", "echo up; exec sleep 60")
+        sandbox = Sandbox(rootfs=Path({str(rootfs)!r}), argv=argv, mounts=mounts)
+        import os, signal
+        read, write = os.pipe()
+        print(find_runner().start(sandbox, write, 2).pid, flush=True)
+        os.read(read, 3)  # it runs: what is killed while it is being set up is another matter
         os.kill(os.getpid(), signal.SIGKILL)
         """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import cbor2
 from cryptography import x509
@@ -27,14 +27,15 @@ from cryptography.x509.oid import NameOID
 
 from adyton.attestation.chain import LIBRARY_ERRORS, load_certificate
 from adyton.attestation.checks import Recorder
-from adyton.attestation.collateral import Collateral
 from adyton.attestation.errors import AttestationError, Finding, Outcome
-from adyton.attestation.evidence import VerifiedEvidence
-from adyton.attestation.policy import QuotePolicy
 from adyton.attestation.quote import MAX_QUOTE_BYTES
 from adyton.attestation.report_data import MAX_CLAIMS_BYTES, Claims, claims_bytes, decode_cbor, report_data
-from adyton.attestation.steps import verify_quote
 from adyton.base.clock import utc_now
+
+if TYPE_CHECKING:
+    from adyton.attestation.collateral import Collateral
+    from adyton.attestation.evidence import VerifiedEvidence
+    from adyton.attestation.policy import QuotePolicy
 
 TAGGED_EVIDENCE: Final = x509.ObjectIdentifier("2.23.133.5.4.9")
 MAX_CERTIFICATE_BYTES: Final = MAX_QUOTE_BYTES + (8 << 10)
@@ -169,6 +170,8 @@ def verify_certificate(
             :data:`~adyton.attestation.checks.QUOTE_CHECKS`, or ``attestation.report_data``.
     """
     opened = open_certificate(der, purpose=purpose, nonce=nonce, now=now)
+    from adyton.attestation.steps import verify_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
+
     return bind(verify_quote(opened.quote, collateral, policy, now), opened)
 
 

@@ -349,7 +349,7 @@ def _service_config(answer: Any, key: ec.EllipticCurvePrivateKey) -> ServiceConf
             InjectedFile(
                 _text(entry["path"]),
                 Secret(base64.b64decode(entry["content"], validate=True)),
-                bound=entry["bound"] is True,
+                bound=entry.get("bound") is True,
             )
             for entry in _list(answer["files"])
         ),

@@ -7,7 +7,6 @@ library is used because this runs inside enclaves, where every import is measure
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import ssl
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adyton.base.errors import AdytonError, UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.cas.identity import CasIdentityError
 
@@ -143,7 +143,7 @@ class TlsConnection:
         """
         status, data = self._exchange(method, path, body, content_type)
         try:
-            answer = json.loads(data)
+            answer = parse_json(data)
         except (ValueError, RecursionError) as error:
             raise UnavailableError(
                 f"the CAS answered {status} with something that is not JSON", code="cas.answer"

@@ -6,13 +6,13 @@ One :class:`Rpc` may be used by several threads.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from adyton.base import errors
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Address, Bytes32, from_hex, parse_address, parse_bytes32, to_hex
 from adyton.chain import abi
 from adyton.web.client import AnswerError, HttpClient
@@ -275,7 +275,7 @@ class Rpc:
             return self._http.json("POST", "", json=body)
         except AnswerError as error:
             try:  # some nodes send JSON-RPC errors with an HTTP error status
-                return json.loads(error.body)
+                return parse_json(error.body)
             except ValueError:
                 raise UnavailableError(f"the chain node at {self.url} answered {error.status}") from error
         except errors.UnavailableError as error:

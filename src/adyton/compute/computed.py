@@ -6,12 +6,12 @@ The application writes ``deterministic-output-path`` (or ``callback-data`` for c
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from adyton.base.errors import AdytonError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Bytes32
 
 FILE_NAME: Final = "computed.json"
@@ -55,7 +55,7 @@ class ComputedFile:
         if len(data) > MAX_BYTES:
             raise ComputedFileError(f"computed.json has {len(data)} bytes, more than {MAX_BYTES}")
         try:
-            document = json.loads(data)
+            document = parse_json(data)
         except (ValueError, RecursionError) as error:
             raise ComputedFileError("computed.json is not valid JSON") from error
         if not isinstance(document, dict):

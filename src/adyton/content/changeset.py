@@ -3,9 +3,12 @@
 Layer semantics: OCI image spec "Applying Changesets" (whiteouts ``.wh.<name>`` and ``.wh..wh..opq``). Names with ``..``
 or a leading ``/`` are refused, and links on the way to an entry are followed inside the folder only. A file that is in
 the way is replaced, never written to: files may be shared with other folders through hard links.
+
+Paths are texts here: for tens of thousands of entries, Path objects cost more than the system calls.
 """
 
-# ruff: noqa: PTH  # paths are texts here: Path objects cost more than the system calls, for tens of thousands of files
+# ruff: noqa: PTH101, PTH102, PTH108, PTH115, PTH208, PTH211
+
 from __future__ import annotations
 
 import os

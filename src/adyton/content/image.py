@@ -5,13 +5,13 @@ Formats: OCI image spec 1.0 (manifest, config, descriptors); Docker's schema 2 m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adyton.base.canonical import canonical_json
+from adyton.base.jsontext import parse_json
 from adyton.content.blob import Blob, parse_digest
 from adyton.content.errors import ContentError, LimitError
 
@@ -173,7 +173,7 @@ def parse_document(data: bytes, what: str) -> dict[str, Any]:
         ContentError: not a JSON object.
     """
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except (ValueError, RecursionError) as error:
         raise ContentError(f"the {what} is not JSON", code="content.oci.json") from error
     if not isinstance(document, dict):

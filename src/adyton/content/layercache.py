@@ -37,20 +37,21 @@ class LayerCache:
     Args:
         folder: made when missing, readable by the owner only.
         kept: how many layers stay; those unused for longest are removed.
+        min_bytes: smaller layers are not kept.
     """
 
-    def __init__(self, folder: Path, *, kept: int = KEPT) -> None:
+    def __init__(self, folder: Path, *, kept: int = KEPT, min_bytes: int = MIN_BYTES) -> None:
         self._folder = folder
         self._kept = kept
+        self._min_bytes = min_bytes
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
 
-    @staticmethod
-    def is_worth(layer: Layer) -> bool:
+    def is_worth(self, layer: Layer) -> bool:
         """Whether keeping the layer saves anything."""
-        return layer.blob.size >= MIN_BYTES
+        return layer.blob.size >= self._min_bytes
 
     def keep(self, layer: Layer, limits: UnpackLimits = DEFAULT_LIMITS) -> None:
         """Unpack the layer into the cache unless it is there.

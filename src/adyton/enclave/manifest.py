@@ -11,7 +11,6 @@ time is part of every task.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 from adyton.base.canonical import canonical_json
 from adyton.base.errors import InputError
+from adyton.base.jsontext import parse_json
 from adyton.enclave.errors import ManifestError
 
 ADYTON_FOLDER: Final = "/.adyton"
@@ -142,7 +142,7 @@ class Manifest:
         if len(data) > MAX_MANIFEST_BYTES:
             raise ManifestError(f"the manifest has {len(data)} bytes; the limit is {MAX_MANIFEST_BYTES}")
         try:
-            document = json.loads(data)
+            document = parse_json(data)
         except (ValueError, RecursionError) as error:
             raise ManifestError("the manifest is not JSON") from error
         manifest = _build(document)

@@ -21,7 +21,7 @@ _INSTALLER_FILES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct
 
 # What only compilers, type checkers and test runs read.
 _NOT_RUN: Final = re.compile(
-    r".*\.(pyi|pyx|pxd|pxi|c|cpp|h|hpp|rst|md)|(.*/)?py\.typed"
+    r"(?!.*\.dist-info/).*\.(pyi|pyx|pxd|pxi|c|cpp|h|hpp|rst|md)|(.*/)?py\.typed"
     r"|(.*/)?(tests|SelfTest)/.*|sqlalchemy/testing/.*|[^/]*\.dist-info/(WHEEL|top_level\.txt|AUTHORS.*|sboms/.*)"
 )
 

@@ -7,7 +7,6 @@ answer. The websocket of the official market, which no current client uses, is n
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from starlette.exceptions import HTTPException
 from adyton import __version__
 from adyton.base.db import open_engine
 from adyton.base.errors import UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import parse_address
 from adyton.chain.contracts import Hub
 from adyton.chain.orders import OrderKind
@@ -99,7 +99,7 @@ async def read_body(request: Request) -> Any:  # noqa: ANN401  # JSON is any
     if not raw or request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         return {}
     try:
-        body = json.loads(raw)
+        body = parse_json(raw)
     except (ValueError, RecursionError) as error:
         raise ValidationError("the body is not valid JSON") from error
     if not isinstance(body, dict | list):

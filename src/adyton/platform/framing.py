@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from adyton.base.jsontext import parse_json
 from adyton.platform.protocol import PlatformError
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
@@ -78,7 +79,7 @@ class Receiver:
         if length > MAX_MESSAGE_BYTES:
             raise FramingError(f"a message of {length} bytes is announced; the limit is {MAX_MESSAGE_BYTES}")
         try:
-            message = json.loads(self._exactly(length))
+            message = parse_json(self._exactly(length))
         except (ValueError, RecursionError) as error:
             raise FramingError("a message is not JSON") from error
         if not isinstance(message, dict):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 import zlib
 from pathlib import PurePosixPath
 from typing import Final
 
 from adyton.base.errors import InputError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Bytes32, from_hex, keccak, parse_bytes32, to_hex
 
 _RESULTS_MOUNT: Final = PurePosixPath("/iexec_out")
@@ -77,7 +77,7 @@ def _computed(files: zipfile.ZipFile) -> dict[str, object]:
         info = files.getinfo(_COMPUTED)
         if info.file_size > _MAX_COMPUTED_BYTES:
             raise ArchiveError("computed.json is too large")
-        document = json.loads(files.read(info))
+        document = parse_json(files.read(info))
     except KeyError as error:
         raise ArchiveError("the archive has no computed.json") from error
     except (ValueError, RecursionError) as error:

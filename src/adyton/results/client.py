@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from adyton.base.errors import NotFoundError, UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.base.types import Bytes32, parse_address, parse_bytes32, to_hex, word_bytes
 from adyton.chain.hashing import authorization_hash
@@ -152,7 +152,7 @@ class IpfsClient:
 
 def _added(text: str) -> str:
     try:
-        entry: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
+        entry: dict[str, Any] = parse_json(text.strip().splitlines()[-1])
         return str(Cid.parse(entry["Hash"]))
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise UnavailableError("the IPFS node answered with something that names no content") from error

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import os
 import uuid
 from datetime import datetime
@@ -20,6 +19,7 @@ from typing import Any
 from adyton.base.canonical import canonical_json
 from adyton.base.errors import AdytonError, InputError
 from adyton.base.files import write_private
+from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.base.types import Address, parse_address
 
@@ -98,6 +98,6 @@ def _encode(data: bytes) -> str:
 
 def _decode(text: str) -> Any:  # noqa: ANN401  # JSON is any
     try:
-        return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return parse_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError, RecursionError) as error:
         raise TokenError("the token is malformed") from error

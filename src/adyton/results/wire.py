@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from adyton.base.errors import InputError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import ZERO_BYTES32
 
 EMPTY_SIGNATURE: Final = "0x" + "00" * 65
@@ -64,7 +65,7 @@ class ResultModel(BaseModel):
             InputError: not such a document.
         """
         try:
-            return cls.model_validate(json.loads(data))
+            return cls.model_validate(parse_json(data))
         except (ValidationError, ValueError, RecursionError) as error:
             raise InputError("the body is not a result model", code="results.model") from error
 

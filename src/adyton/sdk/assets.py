@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adyton.base.errors import InputError, NotFoundError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Address, Bytes32, parse_address, parse_bytes32
 from adyton.chain import multiaddr
 from adyton.chain.calldata import CREATE, PREDICT, AssetKind
@@ -102,7 +103,7 @@ def framework_of(session: Session, app: Address) -> str | None:
     if not text:
         return "tdx"
     try:
-        document = json.loads(text)
+        document = parse_json(text)
         framework = str(document["framework"]).lower()
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -204,7 +205,7 @@ def _enclave(value: Any) -> bytes:  # noqa: ANN401  # JSON of the project file
         return b""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError as error:
             raise ValidationError("mrenclave should be a valid JSON string") from error
     if not isinstance(value, dict):

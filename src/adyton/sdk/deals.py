@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from adyton.base.clock import Clock, utc_now
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Bytes32, to_hex
 from adyton.chain.hashing import task_id
 from adyton.chain.models import Deal, Task, TaskStatus
@@ -180,7 +180,7 @@ def watch_task(
 def result_location(results: bytes) -> dict[str, Any]:
     """What a finished task says about where its result is; ``{"storage": "none"}`` when it says nothing readable."""
     try:
-        document = json.loads(results.decode())
+        document = parse_json(results.decode())
     except (ValueError, RecursionError):
         return {"storage": "none"}
     return document if isinstance(document, dict) else {"storage": "none"}

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from adyton.base.errors import InputError
 from adyton.base.files import write_atomic, write_private
+from adyton.base.jsontext import parse_json
 from adyton.base.types import Address, parse_address
 from adyton.sdk.errors import ClientError
 
@@ -41,7 +42,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  # JSON is any
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise ClientError(f"{path.name} has {size} bytes, at most {MAX_FILE_BYTES} are read")
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ClientError(
             f"SyntaxError: {error} in {path.name}", code="sdk.files.json", hint="correct the JSON syntax"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from adyton.base.errors import UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.sdk.errors import ApiCallError, ClientError
 
 
@@ -56,7 +56,7 @@ def calling(api: Api, url: str) -> Iterator[None]:
 
 def _reason(status: int, body: str) -> str:
     try:
-        document = json.loads(body)
+        document = parse_json(body)
     except ValueError:
         return str(status)
     reason = document.get("error") or document.get("detail") if isinstance(document, dict) else None

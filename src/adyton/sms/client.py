@@ -7,13 +7,13 @@ official clients show (client reference, section 4.2).
 from __future__ import annotations
 
 import http
-import json
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from adyton.base.errors import InputError, UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.base.types import Address, Bytes32, parse_address
 from adyton.chain.wallet import Wallet
@@ -203,7 +203,7 @@ class SmsClient:
         """
         body = self._get("/tee/framework")
         try:
-            return Framework(json.loads(body))
+            return Framework(parse_json(body))
         except (ValueError, TypeError) as error:
             raise UnavailableError(f"SMS at {self.url} names no known TEE framework") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx2
 
 from adyton.base.errors import AdytonError, UnavailableError
+from adyton.base.jsontext import parse_json
 
 MAX_ANSWER_BYTES = 64 << 20  # bytes; larger downloads stream to a file
 
@@ -86,6 +86,6 @@ class HttpClient:
         """
         response = self.request(method, path, **options)
         try:
-            return response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return parse_json(response.content)
+        except ValueError as error:
             raise UnavailableError(f"{self.name} answered with something that is not JSON") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from adyton.base.errors import InputError
+from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.base.types import Address
 from adyton.chain.contracts import Hub
@@ -55,7 +55,7 @@ def load_wallet(key_file: Path, password_file: Path | None) -> Wallet:
         )
     from adyton.chain.keystore import decrypt  # noqa: PLC0415  # scrypt is only needed for keystores
 
-    return decrypt(json.loads(text), Secret(_read_private(password_file).rstrip("\n")))
+    return decrypt(parse_json(text), Secret(_read_private(password_file).rstrip("\n")))
 
 
 def _read_private(path: Path) -> str:

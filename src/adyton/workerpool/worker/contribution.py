@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Final
 
 from adyton.base.errors import AdytonError, UnavailableError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import ZERO_ADDRESS, Bytes32, from_hex, parse_address, parse_bytes32
 from adyton.chain.hashing import result_hash, result_seal
 from adyton.chain.rpc import Receipt
@@ -223,6 +223,6 @@ def has_result(folders: TaskFolders, *, is_tee: bool) -> bool:
     if not folders.computed.is_file() or not (is_tee or folders.archive.is_file()):
         return False
     try:
-        return bool(json.loads(folders.computed.read_bytes()).get("result-digest"))
+        return bool(parse_json(folders.computed.read_bytes()).get("result-digest"))
     except (OSError, ValueError, AttributeError):
         return False

@@ -6,7 +6,6 @@ them lies in protected volumes whose keys the CAS gives to attested enclaves alo
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adyton.base.errors import AdytonError
+from adyton.base.jsontext import parse_json
 from adyton.base.log import get_logger
 from adyton.compute.wire import Stage, StageExit
 from adyton.results.client import ResultProxyClient
@@ -65,7 +65,7 @@ class EnclaveConfig:
         if not raw:
             raise StepError(Cause.PRE_COMPUTE_MISSING_ENCLAVE_CONFIGURATION, "the app has no enclave configuration")
         try:
-            document: dict[str, Any] = json.loads(raw)
+            document: dict[str, Any] = parse_json(raw)
             framework = document.get("framework", document.get("provider"))
             config = cls(str(framework), str(document["version"]), int(document.get("heapSize", 0)))
             fingerprint = bytes.fromhex(document["fingerprint"].removeprefix("0x"))

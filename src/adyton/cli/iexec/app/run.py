@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
+from adyton.base.jsontext import parse_json
 from adyton.base.types import ZERO_ADDRESS, Address
 from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
@@ -135,7 +135,7 @@ def _json_params(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        params = json.loads(text)
+        params = parse_json(text)
     except (ValueError, RecursionError):
         params = None
     if not isinstance(params, dict):
