@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Tests and demos never talk to a registry; only set-up does.
-export PYTHONDONTWRITEBYTECODE := 1
+# Tests run in as many processes as there are processors, one file in one process: fixtures are shared within a file.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench official clean
@@ -27,7 +27,7 @@ demo: setup ## The main job: a confidential task from purchase to verified resul
 	@$(BIN)/adyton demo --report demo-report.json
 
 test: setup lint ## Lint and run the tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check .

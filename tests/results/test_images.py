@@ -66,9 +66,7 @@ def test_blobs_that_are_kept_elsewhere_are_shared_when_whole(
     kept = blob_path(tmp_path / "here", layer.digest)
     if damaged:
         kept.write_bytes(b"y" * layer.size)
-    digest = registry.pull(
-        named(stage), tmp_path / "pulled", lambda digest: kept if digest == layer.digest else None
-    )
+    digest = registry.pull(named(stage), tmp_path / "pulled", lambda digest: kept if digest == layer.digest else None)
     assert digest == read_layout(tmp_path / "layout").digest
     unpack(read_layout(tmp_path / "pulled"), tmp_path / "root")
     assert (tmp_path / "root/file").read_bytes() == b"x" * 100_000
