@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adyton.devnet.processes import ServiceFailedError, ServiceSpec, Supervisor
+from adyton.devnet.processes import ServiceFailedError, ServiceSpec, StartInterruptedError, Supervisor
 
 SLEEPER = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
 
@@ -61,6 +61,14 @@ def test_a_service_that_never_answers_is_reported(supervisor: Supervisor, tmp_pa
     impatient = ServiceSpec(silent.name, silent.command, silent.healthy, silent.log_file, "port 1", ready_timeout_s=0.3)
     with pytest.raises(ServiceFailedError, match="port 1"):
         supervisor.start(impatient)
+
+
+def test_a_start_that_is_interrupted_gives_up_at_once(tmp_path: Path) -> None:
+    asked = iter([False, True])
+    supervisor = Supervisor(stopping=lambda: next(asked, True))
+    with pytest.raises(StartInterruptedError):
+        supervisor.start(spec(tmp_path, "slow", healthy=lambda: False))
+    supervisor.stop()
 
 
 def test_a_killed_service_is_started_again(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def run(paths: NetworkPaths, ports: Ports) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask_to_stop)
     view = _View(paths)
-    network = LocalNetwork(paths, ports, view.say)
+    network = LocalNetwork(paths, ports, view.say, stopping.is_set)
     try:
         with view:
             description = _start(network, stopping)

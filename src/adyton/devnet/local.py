@@ -38,14 +38,21 @@ class LocalNetwork:
         paths: its folder.
         ports: where its services listen.
         say: called with a line for each thing that happens.
+        stopping: asked while it starts; once it answers True, the start is given up.
     """
 
-    def __init__(self, paths: NetworkPaths, ports: Ports, say: Say = lambda _line: None) -> None:
+    def __init__(
+        self,
+        paths: NetworkPaths,
+        ports: Ports,
+        say: Say = lambda _line: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._plan = services.Plan(paths, ports)
         self._say = say
         self._phase = "starting"
         self._message = ""
-        self._supervisor = Supervisor(self._publish)
+        self._supervisor = Supervisor(self._publish, stopping)
         self._publish(())
 
     @property
@@ -60,6 +67,7 @@ class LocalNetwork:
             PortInUseError: a port is taken.
             RunnerMissingError: nothing here can confine programs.
             ServiceFailedError: a service did not come up.
+            StartInterruptedError: it was asked to stop meanwhile.
         """
         begun = time.monotonic()
         plan, run = self._plan, self._supervisor

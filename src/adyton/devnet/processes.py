@@ -37,6 +37,12 @@ class ServiceFailedError(AdytonError):
     code = "devnet.service.failed"
 
 
+class StartInterruptedError(AdytonError):
+    """The network was asked to stop before it was ready."""
+
+    code = "devnet.interrupted"
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """How to run one service.
@@ -80,11 +86,21 @@ class Service:
 
 
 class Supervisor:
-    """Owns the processes of one network; use from one thread only."""
+    """Owns the processes of one network; use from one thread only.
 
-    def __init__(self, on_change: Callable[[Sequence[Service]], None] = lambda _services: None) -> None:
+    Args:
+        on_change: called with all services whenever one changes its state.
+        stopping: asked while services start; once it answers True, waiting for them ends.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[Sequence[Service]], None] = lambda _services: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._services: list[Service] = []
         self._on_change = on_change
+        self._stopping = stopping
 
     @property
     def services(self) -> Sequence[Service]:
@@ -111,8 +127,11 @@ class Supervisor:
         Raises:
             ServiceFailedError: one of all that were launched ended, or was not healthy in time; carries its last log
                 lines.
+            StartInterruptedError: the network was asked to stop meanwhile.
         """
         while True:
+            if self._stopping():
+                raise StartInterruptedError("the network was asked to stop while it started")
             starting = [service for service in self._services if service.ready_s is None]
             for service in starting:
                 self._check_started(service, (datetime.now(UTC) - service.started_at).total_seconds())
