@@ -42,7 +42,7 @@ def measure() -> Row:
     root = Path(tempfile.mkdtemp(prefix="adyton-bench-"))
     paths = NetworkPaths.of(root / "network")
     try:
-        network = foreground.start_detached(paths, private_ports(), quiet=True)
+        network = foreground.start_detached(paths, private_ports(), say=lambda _text: None)
         cast = _people(network, paths, root / "people")
         values = owners.DemoSecrets.random()
         own = _own_seconds(root, values)

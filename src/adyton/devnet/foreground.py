@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
@@ -108,13 +109,15 @@ class _View:
         return Group(*parts)
 
 
-def start_detached(paths: NetworkPaths, ports: Ports, *, quiet: bool = False, tied: bool = False) -> Network:
+def start_detached(
+    paths: NetworkPaths, ports: Ports, *, say: Callable[[str], object] = sys.stderr.write, tied: bool = False
+) -> Network:
     """Start the network as a process of its own and return when it is ready.
 
     Args:
         paths: its folder.
         ports: where its services listen.
-        quiet: print nothing.
+        say: called with what the starting network prints, as it prints it.
         tied: let it end with this process.
 
     Raises:
@@ -138,14 +141,15 @@ def start_detached(paths: NetworkPaths, ports: Ports, *, quiet: bool = False, ti
         )
     with paths.supervisor_log.open(encoding="utf-8", errors="replace") as progress:
         progress.seek(offset)
-        return _follow(paths, process, None if quiet else progress)
+        return _follow(paths, process, progress, say)
 
 
-def _follow(paths: NetworkPaths, process: subprocess.Popen[bytes], progress: TextIO | None) -> Network:
+def _follow(
+    paths: NetworkPaths, process: subprocess.Popen[bytes], progress: TextIO, say: Callable[[str], object]
+) -> Network:
     deadline = time.monotonic() + _DETACHED_READY_S
     while time.monotonic() < deadline:
-        if progress is not None:
-            sys.stderr.write(progress.read())
+        say(progress.read())
         status = supervision.read(paths)
         if status is not None and status.pid == process.pid and status.phase == "ready":
             return Network.read(paths)

@@ -22,6 +22,7 @@ from adyton.chain.hashing import authorization_hash, task_id
 from adyton.chain.rpc import Rpc
 from adyton.chain.tx import TxSender
 from adyton.chain.wallet import Wallet
+from adyton.content.oci import TarEntry, add_layers, read_layout, write_image, write_tar
 from adyton.devnet.demo import owners
 from adyton.devnet.demo.audit import cas_audit
 from adyton.devnet.demo.launching import launch, second_machine
@@ -33,6 +34,7 @@ from adyton.devnet.images import changed_sms
 from adyton.devnet.network import DEBUG_POOL, PRODUCTION_POOL
 from adyton.devnet.ports import private_ports
 from adyton.devnet.services import sms_session
+from adyton.platform.client import LaunchRefusedError
 from adyton.sms.client import SmsClient
 from adyton.sms.errors import SessionRefusedError
 from adyton.sms.wire import WorkerpoolAuthorization
@@ -51,7 +53,11 @@ def all_five(stage: Stage, app: Application) -> list[Refusal]:
     """Try all, in order; what is not refused is in the list, too."""
     rogue = RogueTask.buy(stage, app)
     scenes: tuple[tuple[str, str, Callable[[], tuple[str, str]]], ...] = (
-        ("a", "the application with one byte of a trusted file changed", lambda: _changed_application(stage, rogue)),
+        (
+            "a",
+            "the application with one byte of a trusted file changed",
+            lambda: _changed_application(stage, app, rogue),
+        ),
         ("b", "the application as a debug enclave, in production", lambda: _debug_application(stage)),
         ("c", "a worker that asks for a session for a task that is not its own", lambda: _foreign_task(stage, rogue)),
         ("d", "an SMS with one changed byte that wants the database key", lambda: _changed_sms(stage)),
@@ -118,20 +124,38 @@ class RogueTask:
         return cls(task, wallet, challenge, session)
 
 
-def _changed_application(stage: Stage, rogue: RogueTask) -> tuple[str, str]:
-    """(a) The rogue rebuilds the application with one more byte, signs it, and starts it with the real session."""
+def _changed_application(stage: Stage, app: Application, rogue: RogueTask) -> tuple[str, str]:
+    """(a) The rogue changes a byte of the developer's image and starts it with the real session; then it rebuilds it.
+
+    With the developer's signature the changed file does not fit the signed measurement, so it does not even start;
+    built and signed anew it starts, and is another enclave.
+    """
     attacker = stage.cast["rogue"]
+    environment = {"SCONE_CONFIG_ID": f"{rogue.session}/app"}
     source = attacker.folder / "changed"
     shutil.copytree(owners.APPS / "polynomial", source)
-    with (source / "app.py").open("a", encoding="utf-8") as file:
-        file.write("\n")
-    layout, _ = owners.build_enclave_image(attacker, source, "changed", signed=True)
-    with tempfile.TemporaryDirectory() as folder:
-        volumes = {name: Path(folder) / name for name in ("iexec_in", "iexec_out")}
-        for volume in volumes.values():
-            volume.mkdir()
-        code, detail = launch(stage, layout, {"SCONE_CONFIG_ID": f"{rogue.session}/app"}, volumes=volumes).refusal()
-    return code, f"the CAS gives the task's secrets only to the application that was deployed; {detail}"
+    content = bytearray((source / "app.py").read_bytes())
+    content[3] ^= 0x20  # one letter of the first comment, from upper to lower case
+    (source / "app.py").write_bytes(content)
+    image = read_layout(app.layout)
+    changed = attacker.folder / "changed-image"
+    write_image(add_layers(image, [_layer(attacker.folder, "app/app.py", bytes(content))]), changed)
+    try:
+        launch(stage, changed, environment)
+    except LaunchRefusedError as error:
+        code = error.code
+    else:
+        raise NotRefusedError("the platform started an image with a changed file")
+    rebuilt, _ = owners.build_enclave_image(attacker, source, "changed", signed=True)
+    own_code, _ = launch(stage, rebuilt, environment).refusal()
+    return code, f"the file is not the one that the developer signed; built and signed by the attacker: {own_code}"
+
+
+def _layer(folder: Path, path: str, content: bytes) -> Path:
+    layer = folder / "changed-layer.tar"
+    with layer.open("wb") as stream:
+        write_tar([TarEntry(path, "file", content)], stream)
+    return layer
 
 
 def _debug_application(stage: Stage) -> tuple[str, str]:

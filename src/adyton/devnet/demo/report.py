@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from adyton.base.files import write_atomic
 
+_STEP = re.compile(r"\s*\d+\.\d s  (\S.*)")
 ORDER = ("1", "2", "3", "4", "5", "6a", "6b", "7", "8", "9", "10")
 
 
@@ -82,6 +84,13 @@ class Narrator:
     def say(self, text: str, mark: str = " ") -> None:
         """One line."""
         self._console.print(f"[dim]{self.seconds:6.1f} s[/dim] {mark} {text}", markup=True)
+
+    def progress(self, text: str) -> None:
+        """Pass on the steps that a starting network prints (seconds and what), and nothing else of it."""
+        for line in text.splitlines():
+            step = _STEP.fullmatch(line)
+            if step:
+                self.say(step[1])
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:

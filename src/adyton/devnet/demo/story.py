@@ -70,7 +70,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _tell(narrator: Narrator, report: Report, paths: NetworkPaths, people: Path, *, keep: bool) -> None:
     narrator.chapter("A whole network on this machine")
     with narrator.doing("starting chain, platform, CAS, SMS, market, results, schedulers, workers"):
-        network = foreground.start_detached(paths, private_ports(), quiet=True, tied=not keep)
+        network = foreground.start_detached(paths, private_ports(), say=narrator.progress, tied=not keep)
     report.network = {"version": __version__, "state": str(paths.root), **_public(network)}
     report.timing["networkReady"] = network.ready_s
     narrator.say(f"evidence tier {network.tier}: [yellow]simulated[/yellow], not secret from this machine's root")

@@ -12,7 +12,6 @@ from adyton.base.types import Address, Bytes32
 from adyton.chain.tags import Framework
 from adyton.chain.wallet import Wallet
 from adyton.sms.client import SmsClient
-from adyton.sms.errors import NotAllowedError
 from adyton.sms.wire import RESULT_PROXY_URL
 
 _log = get_logger("scheduler.sms")
@@ -82,9 +81,6 @@ class SmsGate:
             client = self._client(url)
             try:
                 client.push_web2(RESULT_PROXY_URL, Secret(self._proxy_url), self._wallet, force_update=True)
-            except NotAllowedError:
-                # A service takes each signed value only once: this very URL was put there by an earlier process.
-                _log.info("result proxy url is there", sms=url)
             except AdytonError as error:
                 _log.warning("result proxy url not pushed", sms=url, code=error.code, detail=error.message)
                 return
