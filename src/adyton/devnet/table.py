@@ -37,8 +37,8 @@ def next_steps(network: Network) -> Text:
     for name, pool in network.pools.items():
         text.append(f"  {name:<44} {pool.address}\n")
     text.append("\nIn a folder of your own:\n", style="bold")
-    text.append("  iexec init --force && adyton chain-json --write      use this network\n")
-    text.append("  iexec wallet create --unencrypted && adyton fund     a wallet with test money\n")
+    text.append("  iexec init --force --skip-wallet && adyton chain-json --write     use this network\n")
+    text.append("  iexec wallet create --unencrypted && adyton fund                  a wallet with test money\n")
     text.append(
         "\nThe platform is simulated: it shows formats, code paths and policy, not secrecy from this ", style="yellow"
     )
