@@ -27,7 +27,7 @@ def need_whole_machine() -> None:
         pytest.skip("the npm packages are missing: 'make setup' installs them")
 
 
-def adyton(*words: str, timeout_s: float = 180) -> "subprocess.CompletedProcess[str]":
+def adyton(*words: str, timeout_s: float = 400) -> "subprocess.CompletedProcess[str]":
     """Run the command and return what it printed."""
     return subprocess.run(
         [str(BIN / "adyton"), *words],

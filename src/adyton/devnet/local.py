@@ -83,6 +83,7 @@ class LocalNetwork:
             run.wait("platform")
             info = PlatformClient(plan.paths.platform_socket).info()
             preparing.result()
+            self._say("enclave images (at once, but for the first start after an update: half a minute)")
             building = hands.submit(build_core_images, plan.paths, info.tier, self._say)
             deployment, pools = on_chain.result()
             self._say("market and results")

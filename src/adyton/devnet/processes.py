@@ -63,7 +63,7 @@ class ServiceSpec:
     log_file: Path
     endpoint: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    ready_timeout_s: float = 30.0
+    ready_timeout_s: float = 90.0
 
 
 @dataclass(slots=True)

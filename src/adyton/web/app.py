@@ -36,13 +36,13 @@ def new_app(
     statuses: Sequence[tuple[type[AdytonError], int]] = (),
     **options: Any,  # noqa: ANN401
 ) -> FastAPI:
-    """A FastAPI application with ``/actuator/health``, ``/actuator/prometheus``, ``/version`` and the error border.
+    """A FastAPI application with ``/actuator/health``, ``/actuator/prometheus`` and the error border.
 
     The Prometheus registry is ``app.state.registry``; a service adds its own collectors there.
 
     Args:
         title: OpenAPI title.
-        version: service version, also what ``/version`` answers.
+        version: service version, for OpenAPI.
         max_body_bytes: requests with larger bodies are refused with 413 while being read.
         statuses: HTTP statuses of the service's own error classes, the first match counts; then come the common ones.
         options: passed on to FastAPI (for example ``lifespan``).

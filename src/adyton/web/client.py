@@ -32,7 +32,7 @@ class HttpClient:
     """Calls one service.
 
     Args:
-        base_url: where it is; as official clients do, an endpoint's path replaces the base's path.
+        base_url: where it is; endpoints' paths are appended.
         name: what to call the service in errors.
         timeout_s: seconds for connect and for each read.
         options: passed on to ``httpx2.Client`` (``verify``, ``cert``, ``transport``).
