@@ -273,7 +273,9 @@ def test_dies_with_the_process_that_started_it(rootfs: Path) -> None:
         sandbox = Sandbox(rootfs=Path({str(rootfs)!r}), argv=argv, mounts=mounts)
         import os, signal
         read, write = os.pipe()
-        print(find_runner().start(sandbox, write, 2).pid, flush=True)
+        runner = find_runner()  # kept: its thread is the sandbox's parent
+        process = runner.start(sandbox, write, 2)
+        print(process.pid, flush=True)
         os.read(read, 3)  # it runs: what is killed while it is being set up is another matter
         os.kill(os.getpid(), signal.SIGKILL)
         """)

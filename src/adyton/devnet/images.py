@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import adyton.sms
 from adyton.base.files import write_private
 from adyton.chain.deploy import Deployment
-from adyton.content.oci import TarEntry, add_layers, read_layout, write_image, write_tar
+from adyton.content.oci import TarEntry, add_layers, read_image_file, read_layout, write_image, write_tar
 from adyton.devnet.native import compute_image, service_image
 from adyton.devnet.paths import NetworkPaths
-from adyton.enclave.base import site_path
 from adyton.enclave.image import EnclaveImage
-from adyton.enclave.interpreter import local_interpreter
 from adyton.enclave.manifest import CasPolicy
 from adyton.enclave.prepared import prepare
 from adyton.enclave.sconify import SconifyOptions, sconify
@@ -32,6 +29,7 @@ from adyton.enclave.sigstruct import load_signer, new_signer, new_signer_pem
 FRAMEWORK_VERSION: Final = "v5"
 TMPFS: Final = {"/tmp": 64 << 20, "/run": 1 << 20}  # noqa: S108  # folders inside the enclave
 STAGE_HEAP_BYTES: Final = 1 << 30
+_LARGEST_MODULE: Final = 1 << 20
 TOLERATED: Final[Mapping[str, str]] = {"production": "", "debug": "debug-mode"}
 
 _SMS_HOST_ENVIRONMENT: Final = (
@@ -222,19 +220,15 @@ def changed_sms(paths: NetworkPaths, target: Path) -> Path:
         anchors=original.anchors,
         signer=new_signer(),
     )
+    image = read_layout(service_image())
+    path = next(path for path in original.trusted_files if "/adyton/sms/main." in path)
+    content = bytearray(read_image_file(image, path, _LARGEST_MODULE) or b"")
+    content[-1] ^= 0x01
     native = target.with_name("native")
     with tempfile.TemporaryDirectory(prefix="adyton-changed-") as folder:
         layer = Path(folder) / "layer.tar"
         with layer.open("wb") as stream:
-            path = f"{site_path(local_interpreter())}/adyton/sms/__init__.py"
-            write_tar([TarEntry(path, "file", _one_byte_changed(Path(adyton.sms.__file__)))], stream)
-        image = read_layout(service_image())
+            write_tar([TarEntry(path[1:], "file", bytes(content))], stream)
         write_image(add_layers(image, [layer], image.config), native)
     sconify(native, target, options)
     return target
-
-
-def _one_byte_changed(file: Path) -> bytes:
-    content = bytearray(file.read_bytes())
-    content[-2] ^= 0x01
-    return bytes(content)
