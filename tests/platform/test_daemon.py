@@ -130,7 +130,9 @@ def _change(source: Path, out: Path, entries: list[TarEntry]) -> Path:
 
 def _policy(machine: Machine, image: SconeImage, *tolerate: Weakness) -> QuotePolicy:
     anchor = TrustAnchor(machine.client.info().tier)
-    return QuotePolicy((anchor,), frozenset({bytes.fromhex(image.mrenclave)}), tolerate=frozenset(tolerate))
+    return QuotePolicy(
+        anchors=(anchor,), mrenclaves=frozenset({bytes.fromhex(image.mrenclave)}), tolerate=frozenset(tolerate)
+    )
 
 
 @pytest.fixture(scope="module")

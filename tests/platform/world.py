@@ -105,7 +105,7 @@ class World:
 
     def policy(self, *mrenclaves: bytes, **options: Any) -> QuotePolicy:  # noqa: ANN401  # those of QuotePolicy
         """A policy that accepts these measurements under this world's root."""
-        return QuotePolicy((self.anchor,), frozenset(mrenclaves), **options)
+        return QuotePolicy(anchors=(self.anchor,), mrenclaves=frozenset(mrenclaves), **options)
 
     def verifier(self) -> Verifier:
         """A Verifier that runs on the world's collateral and time."""

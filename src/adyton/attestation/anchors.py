@@ -1,4 +1,4 @@
-"""Trust anchors as named tiers: ``intel`` or ``sim:<sha256 of the root certificate's DER>``.
+"""Trust anchors as named tiers: a vendor's name, or ``sim:<sha256 of the root certificate's DER>``.
 
 The tier is part of every verification result, so that nobody takes simulated evidence for real. A simulated root must
 say so in its name, and the production profile refuses to start with one (:func:`require_production`).
@@ -7,15 +7,21 @@ say so in its name, and the production profile refuses to start with one (:func:
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from adyton.attestation.errors import AttestationError
 from adyton.base.errors import InputError
 
 # SHA-256 of the DER of "Intel SGX Root CA" (certificates.trustedservices.intel.com/IntelSGXRootCA.der), valid to 2049.
 INTEL_ROOT_SHA256 = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"
+
+# Vendors: tier to the SHA-256 of the DER of each of their roots.
+ROOTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType({"intel": frozenset({INTEL_ROOT_SHA256})})
 
 _SIMULATED = re.compile(r"sim:([0-9a-f]{64})")
 
@@ -25,10 +31,10 @@ class TrustAnchor:
     """One root that evidence may chain to.
 
     Attributes:
-        tier: ``intel`` or ``sim:<fingerprint>``, as it appears in results, policies and audit records.
+        tier: a key of :data:`ROOTS` or ``sim:<fingerprint>``, as it appears in results, policies and audit records.
 
     Raises:
-        InputError: any other text, or a ``sim:`` name for Intel's own root.
+        InputError: any other text, or a ``sim:`` name for a vendor's own root.
     """
 
     tier: str
@@ -36,11 +42,11 @@ class TrustAnchor:
     def __post_init__(self) -> None:
         """Check the name."""
         match = _SIMULATED.fullmatch(self.tier)
-        if self.tier != "intel" and (match is None or match[1] == INTEL_ROOT_SHA256):
+        if self.tier not in ROOTS and (match is None or any(match[1] in roots for roots in ROOTS.values())):
             raise InputError(
                 f"{self.tier!r} is not a trust anchor",
                 code="attestation.anchor.name",
-                hint="an anchor is 'intel' or 'sim:' and the SHA-256 of the simulated root certificate in hex",
+                hint=f"an anchor is one of {', '.join(ROOTS)}, or 'sim:' and the SHA-256 of the simulated root in hex",
             )
 
     @classmethod
@@ -51,12 +57,13 @@ class TrustAnchor:
     @property
     def simulated(self) -> bool:
         """Whether evidence under this anchor proves formats and policy only, not secrecy."""
-        return self.tier != "intel"
+        return self.tier not in ROOTS
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the root certificate's DER, hex."""
-        return self.tier.removeprefix("sim:") if self.simulated else INTEL_ROOT_SHA256
+    def accepts(self, root_sha256: str) -> bool:
+        """Whether this anchor is the root certificate whose DER has this SHA-256 (lowercase hex)."""
+        if self.simulated:
+            return hmac.compare_digest(self.tier.removeprefix("sim:"), root_sha256)
+        return root_sha256 in ROOTS[self.tier]
 
 
 INTEL = TrustAnchor("intel")

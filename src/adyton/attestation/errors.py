@@ -10,11 +10,12 @@ from adyton.base.errors import AdytonError
 
 
 class Outcome(StrEnum):
-    """How one check ended; only ``passed`` lets evidence through."""
+    """How one check ended; only ``passed`` lets evidence through where its policy asks for the check."""
 
     PASSED = "passed"
     FAILED = "failed"
     NOT_RUN = "not_run"  # an earlier check that this one stands on failed
+    NOT_ASKED = "not_asked"  # the policy of a verdict for people names nothing to compare with
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def platform_of(quote: QuoteV3, anchors: Iterable[TrustAnchor]) -> PlatformId:
     """
     pck = read_pck(quote)
     root = chain.fingerprint(pck.chain[2])
-    if not any(anchor.fingerprint == root for anchor in anchors):
+    if not any(anchor.accepts(root) for anchor in anchors):
         raise AttestationError(
             f"the evidence chains to the root {root}, which is not accepted", code="attestation.chain.anchor"
         )

@@ -7,9 +7,10 @@ several causes is accepted only when every cause is tolerated; ``Revoked`` is ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from adyton.attestation.anchors import TrustAnchor
 from adyton.base.errors import InputError
@@ -29,45 +30,29 @@ class Weakness(StrEnum):
     INSECURE_CONFIGURATION = "insecure-configuration"  # ConfigurationNeeded and compounds
 
 
-@dataclass(frozen=True, slots=True)
-class QuotePolicy:
-    """Which evidence is good enough.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPolicy:
+    """Which platforms are good enough, whoever runs on them: enough for a report to people, never for a release.
 
     Attributes:
         anchors: accepted roots; at least one.
-        mrenclaves: accepted measurements (32 bytes each); empty = any measurement by an accepted signer.
-        mrsigners: accepted signers (32 bytes each); empty = any signer of an accepted measurement.
-        isvprodid: the product, required where no measurement is pinned.
-        min_isvsvn: lowest accepted security version of the enclave.
         tolerate: weaknesses accepted.
         ignore_advisories: ``INTEL-SA-nnnnn`` names that do not matter here, or ``*``.
         min_evaluation_number: lowest accepted ``tcbEvaluationDataNumber`` of the collateral.
 
     Raises:
-        InputError: no anchor, neither measurement nor signer with product, or a malformed member.
+        InputError: no anchor, or a malformed member.
     """
 
     anchors: tuple[TrustAnchor, ...]
-    mrenclaves: frozenset[bytes] = frozenset()
-    mrsigners: frozenset[bytes] = frozenset()
-    isvprodid: int | None = None
-    min_isvsvn: int = 0
     tolerate: frozenset[Weakness] = frozenset()
     ignore_advisories: frozenset[str] = frozenset()
     min_evaluation_number: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a policy that would accept any enclave or any root."""
+        """Refuse a policy without a root."""
         if not self.anchors:
             raise InputError("a quote policy needs at least one trust anchor", code="attestation.policy.anchors")
-        if not self.mrenclaves and not (self.mrsigners and self.isvprodid is not None):
-            raise InputError(
-                "a quote policy that pins nothing would accept any enclave",
-                code="attestation.policy.unpinned",
-                hint="list accepted MRENCLAVE values, or accepted MRSIGNER values together with ISVPRODID",
-            )
-        if any(len(value) != 32 for value in self.mrenclaves | self.mrsigners):
-            raise InputError("MRENCLAVE and MRSIGNER values have 32 bytes", code="attestation.policy.measurement")
         unknown = [name for name in self.ignore_advisories if not _ADVISORY.fullmatch(name)]
         if unknown:
             raise InputError(f"{unknown[0]!r} is not an advisory", code="attestation.policy.advisory")
@@ -79,6 +64,58 @@ class QuotePolicy:
     def ignores(self, advisory: str) -> bool:
         """Whether ``advisory`` does not matter under this policy."""
         return ALL_ADVISORIES in self.ignore_advisories or advisory in self.ignore_advisories
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotePolicy(HealthPolicy):
+    """Which evidence is good enough: a healthy platform, and on it one of the named programs.
+
+    Evidence of a technology for which the policy names nothing is refused.
+
+    Attributes:
+        mrenclaves: accepted SGX measurements (32 bytes each); empty = any measurement by an accepted signer.
+        mrsigners: accepted SGX signers (32 bytes each); empty = any signer of an accepted measurement.
+        isvprodid: the SGX product, required where no measurement is pinned.
+        min_isvsvn: lowest accepted security version of the enclave.
+        mrtds: accepted TDX build-time measurements (48 bytes each).
+        rtmrs: register number (0 to 3) to its accepted TDX run-time measurements (48 bytes each).
+        snp_measurements: accepted SEV-SNP launch measurements (48 bytes each).
+        pcrs: register number (0 to 31) to its accepted Nitro measurements (48 bytes each).
+
+    Raises:
+        InputError: nothing is pinned, or a malformed member.
+    """
+
+    mrenclaves: frozenset[bytes] = frozenset()
+    mrsigners: frozenset[bytes] = frozenset()
+    isvprodid: int | None = None
+    min_isvsvn: int = 0
+    mrtds: frozenset[bytes] = frozenset()
+    rtmrs: Mapping[int, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
+    snp_measurements: frozenset[bytes] = frozenset()
+    pcrs: Mapping[int, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that would accept any program."""
+        HealthPolicy.__post_init__(self)
+        if not (self.pins_enclaves or self.mrtds or self.snp_measurements or self.pcrs):
+            raise InputError(
+                "a quote policy that pins nothing would accept any enclave",
+                code="attestation.policy.unpinned",
+                hint="list accepted MRENCLAVE values, or accepted MRSIGNER values together with ISVPRODID",
+            )
+        if any(len(value) != 32 for value in self.mrenclaves | self.mrsigners):
+            raise InputError("MRENCLAVE and MRSIGNER values have 32 bytes", code="attestation.policy.measurement")
+        registers = frozenset[bytes]().union(*self.rtmrs.values(), *self.pcrs.values())
+        if any(len(value) != 48 for value in self.mrtds | self.snp_measurements | registers):
+            raise InputError("MRTD, RTMR, SNP and PCR values have 48 bytes", code="attestation.policy.measurement")
+        if not (all(0 <= n <= 3 for n in self.rtmrs) and all(0 <= n <= 31 for n in self.pcrs)):
+            raise InputError("RTMRs are 0 to 3, PCRs 0 to 31", code="attestation.policy.register")
+
+    @property
+    def pins_enclaves(self) -> bool:
+        """Whether it says which SGX enclaves are meant."""
+        return bool(self.mrenclaves) or (bool(self.mrsigners) and self.isvprodid is not None)
 
 
 def parse_tolerate(names: Iterable[str]) -> frozenset[Weakness]:

@@ -87,7 +87,7 @@ def assess(
         tier=anchor.tier,
         status=verdict.status,
         advisories=verdict.advisories,
-        platform_id=_platform_id(anchor, pck),
+        platform_id=_platform_id(pck),
         fmspc=pck.extension.fmspc.hex(),
         evaluation_number=min(
             documents.tcb_info.tcb_evaluation_data_number, documents.qe_identity.tcb_evaluation_data_number
@@ -98,9 +98,9 @@ def assess(
     )
 
 
-def _platform_id(anchor: TrustAnchor, pck: Pck) -> str:
+def _platform_id(pck: Pck) -> str:
     label = b"adyton/platform-id\0"
-    return hashlib.sha256(label + bytes.fromhex(anchor.fingerprint) + pck.extension.ppid).hexdigest()
+    return hashlib.sha256(label + hashlib.sha256(pck.root_der).digest() + pck.extension.ppid).hexdigest()
 
 
 def _check_anchor(pck: Pck, roots: frozenset[str], policy: QuotePolicy) -> TrustAnchor:
@@ -108,7 +108,7 @@ def _check_anchor(pck: Pck, roots: frozenset[str], policy: QuotePolicy) -> Trust
         raise AttestationError("the chains end in different roots", code="attestation.chain.anchor")
     (root,) = roots
     for anchor in policy.anchors:
-        if hmac.compare_digest(anchor.fingerprint, root):
+        if anchor.accepts(root):
             break
     else:
         names = ", ".join(anchor.tier for anchor in policy.anchors)
