@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SECONDS ?= 20
+MUTANTS ?= 100000
 # Tests run in as many processes as there are processors, one file in one process: fixtures are shared within a file.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench official clean
+.PHONY: help setup demo test lint bench official judge fuzz nightly clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +28,7 @@ node_modules/.ready: package-lock.json tools/setup-node
 demo: setup ## The main job: a confidential task from purchase to verified result, and five refusals
 	@$(BIN)/adyton demo --report demo-report.json
 
-test: setup lint ## Lint and run the tests
+test: setup lint judge ## Lint and run the tests
 	@$(PYTEST)
 
 lint: setup ## ruff and mypy --strict
@@ -39,6 +41,16 @@ bench: setup ## Run the benchmarks; writes bench-report.json
 
 official: setup ## Only the tests that drive the network with the official npm client
 	@$(BIN)/python -m pytest -m official tests/official
+
+judge: $(VENV)/.ready ## Set up Intel's verification library, which the tests ask; they say so where it cannot be had
+	@tools/setup-apart judge $(BIN)/python
+
+fuzz: $(VENV)/.ready ## Coverage-guided fuzzing of every parser, SECONDS for each target
+	@tools/setup-apart fuzz $(BIN)/python
+	@$(BIN)/python -m fuzz.run --seconds $(SECONDS)
+
+nightly: setup fuzz ## What takes too long for every change: fuzzing, and MUTANTS quotes shown to two verifiers
+	@$(BIN)/python -m fuzz.differential --count $(MUTANTS)
 
 clean: ## Remove everything that set-up and runs made here
 	@rm -rf $(VENV) node_modules build demo-report.json bench-report.json

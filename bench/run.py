@@ -8,13 +8,23 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import enclave_measure
 import network_ready
+import quote_verify
+import ratls_mutual
 import tee_task
 
 from adyton.base.errors import AdytonError
 from adyton.base.files import write_atomic
 
-MEASURES = (network_ready.measure, tee_task.measure)
+MEASURES = (
+    enclave_measure.measure,
+    network_ready.measure,
+    tee_task.measure,
+    quote_verify.measure_cached,
+    quote_verify.measure_cold,
+    ratls_mutual.measure,
+)
 
 
 def main() -> int:

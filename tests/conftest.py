@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,12 @@ def chain(artifacts: Artifacts) -> Iterator[Chain]:
     with AnvilProcess(artifacts.node_modules) as node:
         admin = Wallet.create()
         yield Chain(node.rpc, node.url, deploy(node.rpc, artifacts, admin=admin), admin)
+
+
+@pytest.fixture(scope="session")
+def evidence() -> Path:
+    """The folder of quotes and collateral made by real hardware: ``shared/evidence`` beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "evidence"
+    if not (folder / "sgx_quote").is_file():
+        pytest.skip("no folder shared/evidence with real quotes beside the repository")
+    return folder

@@ -9,17 +9,6 @@ from tests.platform.world import World
 
 from adyton.attestation.collateral import Collateral
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def evidence() -> Path:
-    """The folder of quotes and collateral made by real hardware: ``shared/evidence`` beside the repository."""
-    folder = REPOSITORY.parent / "shared" / "evidence"
-    if not (folder / "sgx_quote").is_file():
-        pytest.skip("no folder shared/evidence with real quotes beside the repository")
-    return folder
-
 
 @pytest.fixture(scope="session")
 def real_quote(evidence: Path) -> bytes:

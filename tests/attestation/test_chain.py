@@ -135,9 +135,14 @@ def test_a_serial_number_of_zero_is_refused() -> None:
     assert caught.value.code == "attestation.chain.format"
 
 
-def crl(issuer: Spec, *serials: int, critical: bool = False, signer: Spec | None = None) -> bytes:
+def crl(
+    issuer: Spec, *serials: int, critical: bool = False, complete: bool = True, signer: Spec | None = None
+) -> bytes:
     builder = x509.CertificateRevocationListBuilder().issuer_name(name_of(issuer.name))
     builder = builder.last_update(NOW).next_update(NOW + timedelta(days=30))
+    key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+    for extension in (x509.CRLNumber(1), key_id) if complete else ():
+        builder = builder.add_extension(extension, critical=False)
     if critical:
         point = x509.IssuingDistributionPoint(None, None, True, False, None, False, False)
         builder = builder.add_extension(point, critical=True)
@@ -145,6 +150,14 @@ def crl(issuer: Spec, *serials: int, critical: bool = False, signer: Spec | None
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW).build()
         builder = builder.add_revoked_certificate(entry)
     return builder.sign((signer or issuer).key, SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_list_without_number_or_authority_key_is_refused() -> None:
+    """RFC 5280 5.2 requires both; other verifiers cannot even read a list without them."""
+    _leaf, intermediate, _root = chain(*GOOD)
+    with pytest.raises(AttestationError) as caught:
+        check_crl(parse_crl(crl(GOOD[1], complete=False), "list"), intermediate, "list")
+    assert caught.value.code == "attestation.crl.signature"
 
 
 def test_revoked_certificates_are_found() -> None:
@@ -156,7 +169,7 @@ def test_revoked_certificates_are_found() -> None:
     with pytest.raises(AttestationError) as caught:
         check_not_revoked(full, leaf)
     assert caught.value.code == "attestation.crl.revoked"
-    assert crl_window(empty, "list") == Window("list", NOW, NOW + timedelta(days=30))
+    assert crl_window(empty, "list") == Window("list", NOW, NOW + timedelta(days=30, seconds=-1))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +195,18 @@ def test_what_is_no_list_is_refused(data: bytes) -> None:
     assert caught.value.code == "attestation.crl.format"
 
 
+def test_a_name_that_the_library_only_warns_of_is_refused_where_warnings_are_errors() -> None:
+    """A country of another length than two, made of the common name."""
+    common_name, country = b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x04\x06"
+    der = chain(*GOOD)[1].public_bytes(Encoding.DER)
+    with pytest.raises(AttestationError) as caught:
+        load_certificate(der.replace(common_name, country), "certificate")
+    assert caught.value.code == "attestation.chain.format"
+    with pytest.raises(AttestationError) as caught:
+        parse_crl(crl(GOOD[1]).replace(common_name, country), "list")
+    assert caught.value.code == "attestation.crl.format"
+
+
 def test_windows_include_both_ends() -> None:
     window = Window("x", NOW, NOW + timedelta(seconds=1))
     assert [window.holds(NOW + timedelta(seconds=n)) for n in (-1, 0, 1, 2)] == [False, True, True, False]
@@ -199,3 +224,57 @@ def test_raw_signatures() -> None:
 @pytest.mark.parametrize("point", [b"", bytes(63), bytes(64), b"\xff" * 64, b"\x01" * 64])
 def test_what_is_no_point_of_the_curve_is_no_key(point: bytes) -> None:
     assert point_key(point) is None
+
+
+def marked(*marks: x509.ExtensionType, entry: x509.ExtensionType | None = None, critical: bool = False) -> bytes:
+    """A list by the intermediate with extensions that change what it means, of the list or of its one entry."""
+    key = x509.AuthorityKeyIdentifier.from_issuer_public_key(GOOD[1].key.public_key())
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(name_of("intermediate"))
+        .last_update(NOW)
+        .next_update(NOW + timedelta(days=30))
+        .add_extension(key, critical=False)
+    )
+    if not any(isinstance(mark, x509.CRLNumber) for mark in marks):
+        builder = builder.add_extension(x509.CRLNumber(1), critical=False)
+    for mark in marks:
+        builder = builder.add_extension(mark, critical=critical)
+    if entry is not None:
+        revoked = x509.RevokedCertificateBuilder().serial_number(5).revocation_date(NOW)
+        builder = builder.add_revoked_certificate(revoked.add_extension(entry, critical=critical).build())
+    return builder.sign(GOOD[1].key, SHA256()).public_bytes(Encoding.DER)
+
+
+PLACE = x509.DistributionPoint([x509.UniformResourceIdentifier("https://lists.test/delta")], None, None, None)
+PART = x509.IssuingDistributionPoint(
+    full_name=None,
+    relative_name=None,
+    only_contains_user_certs=True,
+    only_contains_ca_certs=False,
+    only_some_reasons=None,
+    indirect_crl=False,
+    only_contains_attribute_certs=False,
+)
+
+
+@pytest.mark.parametrize("critical", [False, True])
+@pytest.mark.parametrize(
+    "mark",
+    [x509.DeltaCRLIndicator(1), x509.FreshestCRL([PLACE]), PART],
+    ids=["delta", "with deltas elsewhere", "of some certificates only"],
+)
+def test_a_list_that_is_not_the_whole_list_is_refused(mark: x509.ExtensionType, critical: bool) -> None:
+    with pytest.raises(AttestationError) as caught:
+        check_crl(parse_crl(marked(mark, critical=critical), "list"), chain(*GOOD)[1], "list")
+    assert caught.value.code == "attestation.crl.signature"
+
+
+def test_an_entry_that_may_be_of_another_issuer_is_refused() -> None:
+    """RFC 5280 5.3.3: a certificateIssuer of one entry holds for all that follow; it is always critical."""
+    issuer = x509.CertificateIssuer([x509.DirectoryName(name_of("another"))])
+    with pytest.raises(AttestationError, match="5 has a critical extension") as caught:
+        parse_crl(marked(entry=issuer, critical=True), "list")
+    assert caught.value.code == "attestation.crl.format"
+    reason = x509.CRLReason(x509.ReasonFlags.key_compromise)
+    check_crl(parse_crl(marked(entry=reason), "list"), chain(*GOOD)[1], "list")

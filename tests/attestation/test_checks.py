@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from tests.platform.world import World
 
-from adyton.attestation.checks import Recorder
+from adyton.attestation import checks
+from adyton.attestation.checks import PINS, QUOTE_CHECKS, NotAskedError, Recorder
 from adyton.attestation.errors import AttestationError, Outcome
+from adyton.attestation.program import PROGRAM_RULES
 
 
 def refuse(_value: object) -> None:
@@ -81,3 +85,59 @@ def test_one_verifier_serves_many_threads(world: World) -> None:
         thread.join()
     assert len(outcomes) == 30
     assert set(outcomes) == {(0, good.hex()), (1, "attestation.measurement")}
+
+
+def unasked(_value: object) -> None:
+    raise NotAskedError("nothing to compare with")
+
+
+@pytest.mark.parametrize(("optional", "lets_through"), [({"b"}, True), (set(), False), ({"a"}, False)])
+def test_what_was_not_asked_passes_only_where_it_may_be_left_out(
+    optional: set[str], lets_through: bool
+) -> None:  # a case
+    record = Recorder()
+    record.run("a", str, 1, tell=lambda text: f"saw {text}")
+    record.run("b", unasked, 1)
+    if lets_through:
+        findings = record.conclude(("a", "b"), optional)
+        assert [finding.detail for finding in findings] == ["saw 1", "nothing to compare with"]
+        return
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(("a", "b"), optional)
+    assert caught.value.code == "attestation.incomplete"
+
+
+def refusing(_text: str) -> str:
+    raise ValueError("cannot be told")
+
+
+def test_a_detail_that_cannot_be_told_is_a_failure_of_the_check() -> None:
+    record = Recorder()
+    record.run("a", str, 1, tell=refusing)
+    with pytest.raises(AttestationError) as caught:
+        record.conclude(("a",))
+    assert caught.value.code == "a"
+
+
+def test_every_check_has_its_line_and_no_program_pins_are_mandatory() -> None:
+    for kind, rules in PROGRAM_RULES.items():
+        assert [check for check, _rule in rules] == list(QUOTE_CHECKS[kind][-len(rules) :])
+        assert len(set(QUOTE_CHECKS[kind])) == len(QUOTE_CHECKS[kind])
+    assert "attestation.pinned" not in PINS
+    assert "attestation.mrtd" not in PINS
+
+
+ROOM = Path(checks.__file__).parent
+MODULES = (
+    *("assessment", "bundle", "chain", "checks", "collateral", "collateral_cache", "evidence", "judge", "levels"),
+    *("opinion", "pccs", "pck", "policy", "program", "signer", "steps", "tcb", "verify"),
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_code_has_a_line_in_a_table(module: str) -> None:
+    tables = [value for name, value in vars(checks).items() if name.endswith(("_CHECKS", "_CODES"))]
+    documented = {code for table in tables if isinstance(table, dict) for code in table}
+    text = (ROOM / f"{module}.py").read_text()
+    used = set(re.findall(r'code="(attestation\.[a-z_.]+)"', text)) - {"attestation.not_asked"}
+    assert used <= documented

@@ -4,82 +4,67 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from tests.attestation.structures import SIZES, covered, encodings, values
 
 from adyton.attestation.errors import FormatError
 from adyton.attestation.layout import Structure
-from adyton.attestation.quote import QuoteHeader
-from adyton.attestation.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
+from adyton.attestation.sgx import Attributes, KeyRequest, ReportBody, TargetInfo
+from adyton.attestation.tdx import TdReport, TdReport15
 from adyton.base.errors import InputError
 
-STRUCTURES: dict[type[Structure], int] = {
-    Attributes: 16,
-    ReportBody: 384,
-    Report: 432,
-    TargetInfo: 512,
-    KeyRequest: 512,
-    QuoteHeader: 48,
-}
-# Offsets of the SDM, apart from the tables of the package.
-OFFSETS = {"attributes": 48, "mrenclave": 64, "mrsigner": 128, "configid": 192, "isvprodid": 256, "isvsvn": 258}
+EACH = pytest.mark.parametrize("structure", SIZES, ids=lambda s: s.__name__)
 
 
-def covered(structure: type[Structure]) -> list[int]:
-    """Offsets that belong to a field: a set bit there is accepted."""
-    found = []
-    for offset in range(structure.LAYOUT.size):
-        data = bytearray(structure.LAYOUT.size)
-        data[offset] = 1
-        try:
-            structure.parse(bytes(data))
-        except FormatError:
-            continue
-        found.append(offset)
-    return found
-
-
-@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: s.__name__)
+@EACH
 def test_every_accepted_byte_string_is_written_back_unchanged(structure: type[Structure]) -> None:
-    offsets = covered(structure)
-
-    @given(st.binary(min_size=len(offsets), max_size=len(offsets)))
-    def check(content: bytes) -> None:
-        data = bytearray(STRUCTURES[structure])
-        for offset, byte in zip(offsets, content, strict=True):
-            data[offset] = byte
-        assert structure.parse(bytes(data)).to_bytes() == bytes(data)
+    @given(encodings(structure))
+    def check(data: bytes) -> None:
+        assert structure.parse(data).to_bytes() == data
 
     check()
 
 
-@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: s.__name__)
-@pytest.mark.parametrize("change", [-1, 1])
-def test_another_size_is_refused(structure: type[Structure], change: int) -> None:
-    with pytest.raises(FormatError, match="bytes, not"):
-        structure.parse(bytes(STRUCTURES[structure] + change))
+@EACH
+def test_every_value_is_read_back(structure: type[Structure]) -> None:
+    @given(values(structure))
+    def check(value: Structure) -> None:
+        assert structure.parse(value.to_bytes()) == value
+
+    check()
+
+
+@EACH
+def test_every_shorter_and_longer_string_is_refused_at_its_start(structure: type[Structure]) -> None:
+    for size in (*range(SIZES[structure]), SIZES[structure] + 1, 2 * SIZES[structure]):
+        with pytest.raises(FormatError, match="bytes, not") as caught:
+            structure.parse(bytes(size), base=500)
+        assert caught.value.offset == 500
+
+
+@EACH
+def test_every_reserved_byte_that_is_set_is_refused_with_its_offset(structure: type[Structure]) -> None:
+    for offset in set(range(SIZES[structure])) - set(covered(structure)):
+        data = bytearray(SIZES[structure])
+        data[offset] = 0x80
+        with pytest.raises(FormatError, match="reserved") as caught:
+            structure.parse(bytes(data), base=1000)
+        assert caught.value.offset == 1000 + offset
 
 
 @pytest.mark.parametrize(
-    ("structure", "offset"),
-    [(ReportBody, 21), (ReportBody, 96), (ReportBody, 303), (TargetInfo, 49), (TargetInfo, 511), (KeyRequest, 511)],
+    ("structure", "reserved"),
+    [
+        (Attributes, 0),
+        (ReportBody, 11 + 32 + 32 + 42),
+        (TargetInfo, 1 + 8 + 384),
+        (KeyRequest, 2 + 434),
+        (TdReport, 0),
+        (TdReport15, 0),
+    ],
     ids=lambda v: v if isinstance(v, int) else v.__name__,
 )
-def test_a_reserved_byte_that_is_set_is_refused_with_its_offset(structure: type[Structure], offset: int) -> None:
-    data = bytearray(structure.LAYOUT.size)
-    data[offset] = 0x80
-    with pytest.raises(FormatError, match="reserved") as caught:
-        structure.parse(bytes(data), base=1000)
-    assert caught.value.offset == 1000 + offset
-
-
-def test_report_fields_are_where_the_sdm_has_them() -> None:
-    data = bytearray(384)
-    for number, offset in enumerate(OFFSETS.values(), 1):
-        data[offset] = number
-    body = ReportBody.parse(bytes(data))
-    assert body.attributes.flags == 1
-    assert (body.mrenclave[0], body.mrsigner[0], body.configid[0]) == (2, 3, 4)
-    assert (body.isvprodid, body.isvsvn) == (5, 6)
+def test_there_are_as_many_reserved_bytes_as_the_specification_has(structure: type[Structure], reserved: int) -> None:
+    assert SIZES[structure] - len(covered(structure)) == reserved
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,16 @@ def test_the_real_extension_is_written_back_unchanged(real_quote: bytes) -> None
     assert ca_kind(leaf) is CaKind.PROCESSOR
 
 
+def test_the_real_extension_of_a_tdx_platform_is_written_back_unchanged(evidence: Path) -> None:
+    leaf = read_pck(parse_quote((evidence / "tdx_quote").read_bytes())).chain[0]
+    raw = leaf.extensions.get_extension_for_oid(SGX_EXTENSION).value.public_bytes()
+    extension = extension_of(leaf)
+    assert extension.to_der() == raw
+    assert extension.fmspc.hex() == "b0c06f000000"
+    assert (extension.pcesvn, extension.sgx_type, ca_kind(leaf)) == (11, 1, CaKind.PLATFORM)
+    assert extension.instance_id is not None
+
+
 def test_the_simulated_certificate_names_its_platform_ca(world: World) -> None:
     leaf = parse_chain(world.qe.pck_chain(world.now), 3, "chain")[0]
     assert ca_kind(leaf) is CaKind.PLATFORM
@@ -86,6 +97,8 @@ def members(extension: PckExtension = PLAIN) -> list[bytes]:
         replace(PLAIN, ppid=bytes(15)).to_der(),
         b"\x30\x82\x20\x00" + bytes(0x2000),
         b"\x30\x81\x05" + bytes(5),
+        der.sequence(*members(), der.sequence(der.element(der.OID, b"\xff" * 3000 + b"\x01"), der.octets(b""))),
+        replace(PLAIN, pcesvn=1 << 16000).to_der(),
     ],
     ids=[
         "empty",
@@ -103,6 +116,8 @@ def members(extension: PckExtension = PLAIN) -> list[bytes]:
         "short PPID",
         "over the limit",
         "length not minimal",
+        "name of thousands of digits",
+        "number of thousands of digits",
     ],
 )
 def test_malformed_extensions_are_refused(data: bytes) -> None:
@@ -111,31 +126,43 @@ def test_malformed_extensions_are_refused(data: bytes) -> None:
     assert caught.value.code == "attestation.chain.pck"
 
 
+FULL = replace(PLAIN, instance_id=bytes(16), dynamic_platform=True, cached_keys=False, smt=True)
+
+
+@pytest.mark.parametrize("extension", [PLAIN, FULL], ids=["Processor CA", "Platform CA"])
+def test_an_extension_cut_at_any_byte_is_refused(extension: PckExtension) -> None:
+    data = extension.to_der()
+    for size in range(len(data)):
+        with pytest.raises(AttestationError) as caught:
+            PckExtension.parse(data[:size])
+        assert caught.value.code == "attestation.chain.pck"
+
+
+@pytest.mark.parametrize("place", range(5), ids=["PPID", "TCB", "PCEID", "FMSPC", "SGX type"])
+def test_every_member_that_all_certificates_have_is_required(place: int) -> None:
+    parts = members(FULL)
+    with pytest.raises(AttestationError, match=f"has no 1.2.840.113741.1.13.1.{place + 1}"):
+        PckExtension.parse(der.sequence(*parts[:place], *parts[place + 1 :]))
+
+
+def test_members_that_only_multi_package_platforms_have_may_be_absent() -> None:
+    assert PckExtension.parse(der.sequence(*members(FULL)[:5])) == PLAIN
+
+
 @given(st.binary(max_size=200))
 def test_hostile_bytes_raise_nothing_else(data: bytes) -> None:
     with pytest.raises(AttestationError):
         PckExtension.parse(data)
 
 
-@pytest.mark.parametrize(
-    ("read", "content"),
-    [
-        (der.read_integer, b""),
-        (der.read_integer, b"\x80"),
-        (der.read_integer, b"\x00\x01"),
-        (der.read_boolean, b"\x01"),
-        (der.read_oid, b""),
-        (der.read_oid, b"\x2a\x80"),
-        (der.read_oid, b"\x2a\x80\x01"),
-    ],
-)
-def test_forms_that_der_forbids_are_refused(read: object, content: bytes) -> None:
-    assert callable(read)
-    with pytest.raises(der.DerError):
-        read(content)
-
-
-@given(st.lists(st.integers(0, 2**40), max_size=8), st.integers(0, 2), st.integers(0, 39))
-def test_object_identifiers_round_trip(arcs: list[int], first: int, second: int) -> None:
-    text = ".".join(map(str, [first, second, *arcs]))
-    assert der.read_oid(der.single(der.oid(text))[1]) == text
+@given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
+def test_an_edited_extension_is_refused_or_says_what_it_now_holds(edits: list[tuple[int, int]]) -> None:
+    data = bytearray(FULL.to_der())
+    for offset, value in edits:
+        data[offset % len(data)] = value
+    try:
+        found = PckExtension.parse(bytes(data))
+    except AttestationError:
+        return
+    assert len(found.to_der()) == len(data)
+    assert PckExtension.parse(found.to_der()) == found

@@ -75,3 +75,40 @@ def test_production_refuses_simulated_anchors() -> None:
     with pytest.raises(AttestationError) as caught:
         require_production([INTEL, SIMULATED])
     assert caught.value.code == "attestation.anchor.simulated"
+
+
+MRTD, TD = frozenset({bytes(48)}), {"mrenclaves": frozenset(), "mrtds": frozenset({bytes(48)})}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"rtmrs": {0: MRTD}}, "attestation.policy.unpinned"),
+        ({"mrconfigids": MRTD}, "attestation.policy.unpinned"),
+        ({"mrservicetds": MRTD}, "attestation.policy.unpinned"),
+        ({"mrenclaves": frozenset(), "rtmrs": {0: MRTD}}, "attestation.policy.unpinned"),
+        (TD | {"mrtds": frozenset({bytes(32)})}, "attestation.policy.measurement"),
+        (TD | {"rtmrs": {0: frozenset({bytes(47)})}}, "attestation.policy.measurement"),
+        (TD | {"mrconfigids": frozenset({b""})}, "attestation.policy.measurement"),
+        (TD | {"mrservicetds": frozenset({bytes(49)})}, "attestation.policy.measurement"),
+        (TD | {"rtmrs": {4: MRTD}}, "attestation.policy.register"),
+        (TD | {"rtmrs": {-1: MRTD}}, "attestation.policy.register"),
+        (TD | {"rtmrs": {0: frozenset()}}, "attestation.policy.register"),
+        ({"isvprodid": -1}, "attestation.policy.measurement"),
+        ({"isvprodid": 0x10000}, "attestation.policy.measurement"),
+        ({"min_isvsvn": -1}, "attestation.policy.measurement"),
+    ],
+)
+def test_pins_that_cannot_mean_anything_are_refused(arguments: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        QuotePolicy(**({"anchors": (INTEL,), "mrenclaves": frozenset({bytes(32)})} | arguments))
+    assert caught.value.code == code
+
+
+def test_a_policy_knows_which_technologies_it_names() -> None:
+    enclaves = QuotePolicy(anchors=(INTEL,), mrenclaves=frozenset({bytes(32)}))
+    tds = QuotePolicy(anchors=(INTEL,), mrtds=MRTD, rtmrs={0: MRTD})
+    signer = QuotePolicy(anchors=(INTEL,), mrtds=MRTD, mrsigners=frozenset({bytes(32)}))
+    assert (enclaves.pins_enclaves, enclaves.pins_tds) == (True, False)
+    assert (tds.pins_enclaves, tds.pins_tds) == (False, True)
+    assert (signer.pins_enclaves, signer.pins_tds) == (False, True)  # a signer means nothing without its product

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adyton.attestation.errors import AttestationError
+from adyton.attestation.levels import TcbVerdict, match
 from adyton.attestation.pck import PckExtension
 from adyton.attestation.policy import Weakness
 from adyton.attestation.sgx import Attributes, ReportBody
@@ -16,13 +17,12 @@ from adyton.attestation.tcb import (
     QeIdentity,
     TcbInfo,
     TcbStatus,
-    TcbVerdict,
     check_platform,
     check_qe,
-    match,
     parse_qe_identity,
     parse_tcb_info,
 )
+from adyton.attestation.verdict import EvidenceKind
 
 PLATFORM = PckExtension(
     ppid=bytes(16),
@@ -111,7 +111,7 @@ def test_every_component_and_the_pce_must_reach_a_level(platform: PckExtension, 
 def test_no_level_is_refused() -> None:
     with pytest.raises(AttestationError, match="the platform") as caught:
         verdict(level(6, 0, "UpToDate"))
-    assert caught.value.code == "attestation.tcb.status"
+    assert caught.value.code == "attestation.tcb.level"
     with pytest.raises(AttestationError, match="the quoting enclave"):
         verdict(level(0, 0, "UpToDate"), qe=identity((9, "UpToDate")))
 
@@ -231,10 +231,10 @@ def test_other_json_is_refused(text: str) -> None:
 
 def test_tcb_info_of_another_platform_is_refused() -> None:
     document = info(level(0, 0, "UpToDate"))
-    check_platform(document, PLATFORM)
+    check_platform(document, EvidenceKind.SGX, PLATFORM)
     for other in (replace(PLATFORM, fmspc=bytes(6)), replace(PLATFORM, pceid=b"\0\1")):
         with pytest.raises(AttestationError) as caught:
-            check_platform(document, other)
+            check_platform(document, EvidenceKind.SGX, other)
         assert caught.value.code == "attestation.tcb.platform"
 
 
@@ -249,13 +249,88 @@ def test_tcb_info_of_another_platform_is_refused() -> None:
     ],
 )
 def test_another_quoting_enclave_is_refused(report: ReportBody, named: str) -> None:
-    check_qe(GOOD_QE, QE)
+    check_qe(GOOD_QE, EvidenceKind.SGX, QE)
     with pytest.raises(AttestationError, match=named) as caught:
-        check_qe(GOOD_QE, report)
+        check_qe(GOOD_QE, EvidenceKind.SGX, report)
     assert caught.value.code == "attestation.qe.identity"
 
 
 def test_a_debug_quoting_enclave_is_refused_even_where_the_mask_ignores_it() -> None:
     loose = identity((8, "UpToDate"), attributesMask="00" * 16)
     with pytest.raises(AttestationError, match="DEBUG"):
-        check_qe(loose, replace(QE, attributes=Attributes(0x17)))
+        check_qe(loose, EvidenceKind.SGX, replace(QE, attributes=Attributes(0x17)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(info_document(level(0, 0, "UpToDate"))).replace('"version": 3', '"version": 3, "version": 3'),
+        json.dumps(info_document(level(0, 0, "UpToDate"))).replace('"pcesvn": 0', '"pcesvn": 0, "pcesvn": 9'),
+        json.dumps(info_document(level(0, 0, "UpToDate"))).replace('"version"', '"other": {"a": 1, "a": 2}, "version"'),
+    ],
+    ids=["outermost", "in a level", "in a member that is passed over"],
+)
+def test_a_name_that_occurs_twice_is_refused(text: str) -> None:
+    with pytest.raises(AttestationError, match="twice") as caught:
+        parse_tcb_info(text)
+    assert caught.value.code == "attestation.collateral.format"
+
+
+def with_member(member: str) -> str:
+    return json.dumps(info_document(level(0, 0, "UpToDate"))).replace('"version"', member + ', "version"')
+
+
+@pytest.mark.parametrize(
+    "member",
+    ['"x": NaN', '"x": ' + "[" * 5000 + "]" * 5000, '"x": ' + "9" * 5000, '"x": "\\ud800"'],
+    ids=["no number", "deep nesting", "huge number", "half a character"],
+)
+def test_hostile_json_even_in_a_member_that_is_passed_over_is_refused(member: str) -> None:
+    with pytest.raises(AttestationError) as caught:
+        parse_tcb_info(with_member(member))
+    assert caught.value.code == "attestation.collateral.format"
+
+
+def test_other_members_are_passed_over() -> None:
+    assert parse_tcb_info(with_member('"x": {"y": [1, 2.5, null, "é"]}')).fmspc == PLATFORM.fmspc
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tcbEvaluationDataNumber": 1 << 64},
+        {"tcbEvaluationDataNumber": 17.0},
+        {"issueDate": "2025-06-19T10:56:11+02:00"},
+        {"issueDate": "2025-6-19T10:56:11Z"},
+        {"issueDate": "2025-06-19T10:56:60Z"},
+        {"issueDate": "\uff12\uff10\uff12\uff15-06-19T10:56:11Z"},
+        {"fmspc": "00 A0 67 11 0"},
+        {"fmspc": "00A067  1100"},
+        {"tcbLevels": [level(0, 0, "UpToDate"), level(0, 0, "OutOfDate")]},
+    ],
+    ids=[
+        "huge",
+        "no integer",
+        "time zone",
+        "one digit",
+        "no such second",
+        "other digits",
+        "spaces",
+        "gap",
+        "two levels",
+    ],
+)
+def test_values_that_readers_may_take_differently_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(AttestationError) as caught:
+        parse_tcb_info(json.dumps(info_document(level(0, 0, "UpToDate")) | change))
+    assert caught.value.code == "attestation.collateral.format"
+
+
+def test_documents_are_about_one_technology() -> None:
+    assert info(level(0, 0, "UpToDate")).kind is EvidenceKind.SGX
+    with pytest.raises(AttestationError, match="TDX") as caught:
+        check_platform(info(level(0, 0, "UpToDate")), EvidenceKind.TDX, PLATFORM)
+    assert caught.value.code == "attestation.tcb.platform"
+    with pytest.raises(AttestationError, match="kind") as caught:
+        check_qe(GOOD_QE, EvidenceKind.TDX, QE)
+    assert caught.value.code == "attestation.qe.identity"

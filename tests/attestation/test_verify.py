@@ -26,9 +26,10 @@ from adyton.attestation.judge import read_pck
 from adyton.attestation.opinion import SECOND_OPINION, second_opinion
 from adyton.attestation.pck import CaKind
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.quote import QuoteHeader, QuoteV3, parse_quote
+from adyton.attestation.quote import Quote, QuoteHeader, parse_quote
 from adyton.attestation.sgx import Attributes, Flag, ReportBody
 from adyton.attestation.tcb import TcbStatus
+from adyton.attestation.verdict import EvidenceKind
 from adyton.attestation.verify import Verifier, verify_quote
 from adyton.base.errors import UnavailableError
 from adyton.base.secret import Secret
@@ -49,7 +50,7 @@ SECOND = timedelta(seconds=1)
 def real_policy(quote: bytes, **changes: object) -> QuotePolicy:
     policy = QuotePolicy(
         anchors=(INTEL,),
-        mrenclaves=frozenset({parse_quote(quote).body.mrenclave}),
+        mrenclaves=frozenset({parse_quote(quote).enclave.mrenclave}),
         tolerate=REAL_CAUSES,
         ignore_advisories=REAL_ADVISORIES,
     )
@@ -62,7 +63,7 @@ def refused(quote: bytes, collateral: Collateral, policy: QuotePolicy, now: date
     error = caught.value
     assert all(finding.outcome in Outcome for finding in error.findings)
     assert any(finding.outcome is not Outcome.PASSED for finding in error.findings)
-    assert {finding.check for finding in error.findings} == set(QUOTE_CHECKS)
+    assert any({finding.check for finding in error.findings} == set(checks) for checks in QUOTE_CHECKS.values())
     return error
 
 
@@ -81,7 +82,7 @@ class TestRealEvidence:
         assert (evidence.tier, evidence.simulated, evidence.debug) == ("intel", False, False)
         assert evidence.fmspc == "00a067110000"
         assert evidence.valid_until == REAL_TO
-        assert [finding.check for finding in evidence.checks] == list(QUOTE_CHECKS)
+        assert [finding.check for finding in evidence.checks] == list(QUOTE_CHECKS[EvidenceKind.SGX])
 
     @pytest.mark.parametrize("now", [REAL_FROM - SECOND, REAL_TO + SECOND, NOW])
     def test_is_refused_outside_its_window(self, real_quote: bytes, real_collateral: Collateral, now: datetime) -> None:
@@ -113,14 +114,13 @@ class TestRealEvidence:
 
     def test_the_second_verifier_agrees(self, real_quote: bytes, real_collateral: Collateral) -> None:
         evidence = verify_quote(real_quote, real_collateral, real_policy(real_quote), REAL_FROM)
-        finding = second_opinion(real_quote, real_collateral, evidence, REAL_FROM)
-        assert finding is not None
-        assert finding.outcome is Outcome.PASSED
+        assert second_opinion(real_quote, real_collateral, evidence, REAL_FROM).outcome is Outcome.PASSED
 
     def test_collateral_of_another_technology_is_refused(self, real_quote: bytes, evidence: Path) -> None:
         tdx = Collateral.from_json((evidence / "tdx_quote_collateral.json").read_bytes())
         error = refused(real_quote, tdx, real_policy(real_quote), REAL_FROM)
-        assert error.code == "attestation.collateral.format"
+        assert error.code == "attestation.chain.path"  # the samples' platforms also have different CAs
+        assert {"attestation.tcb.platform", "attestation.qe.identity"} <= failed(error)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ class TestIdentityPolicy:
         policy = world.policy(M1, tolerate=frozenset({Weakness.DEBUG_MODE}))
         evidence = verify_quote(quote, world.collateral(), policy, NOW)
         assert evidence.debug
-        assert second_opinion(quote, world.collateral(), evidence, NOW) is None
+        assert second_opinion(quote, world.collateral(), evidence, NOW).outcome is Outcome.NOT_ASKED
 
     @pytest.mark.parametrize("flags", [Flag.INIT, Flag.MODE64BIT, 0x15, 0x25], ids=hex)
     def test_attributes_of_no_application_enclave_are_refused(self, world: World, quote: bytes, flags: int) -> None:
@@ -224,9 +224,9 @@ class TestIdentityPolicy:
         assert "attestation.attributes" in failed(refused(forged, world.collateral(), world.policy(M1)))
 
 
-def resigned(world: World, quote: QuoteV3, change: Callable[[ReportBody], ReportBody]) -> bytes:
+def resigned(world: World, quote: Quote, change: Callable[[ReportBody], ReportBody]) -> bytes:
     """What a quoting enclave that lies would make: another body under the true attestation key."""
-    body = change(quote.body)
+    body = change(quote.enclave)
     signature = sign_raw(world.qe._attestation_key, quote.header.to_bytes() + body.to_bytes())
     return replace(quote, body=body, signature=signature).to_bytes()
 
@@ -257,7 +257,7 @@ class TestTampering:
     @pytest.mark.parametrize("name", BODY_FIELDS)
     def test_every_body_field(self, world: World, quote: bytes, name: str) -> None:
         parsed = parse_quote(quote)
-        body = replace(parsed.body, **{name: flipped(getattr(parsed.body, name))})
+        body = replace(parsed.enclave, **{name: flipped(getattr(parsed.enclave, name))})
         policy = QuotePolicy(anchors=(world.anchor,), mrenclaves=frozenset({M1, body.mrenclave}))
         error = refused(replace(parsed, body=body).to_bytes(), world.collateral(), policy)
         assert "attestation.quote.signature" in failed(error)
@@ -383,8 +383,8 @@ class TestVendorStatements:
         [
             ({"levels": only(TcbStatus.OUT_OF_DATE)}, "attestation.tcb.status"),
             ({"levels": only(TcbStatus.REVOKED)}, "attestation.tcb.status"),
-            ({"levels": (Level(b"\xff" * 16, 0, TcbStatus.UP_TO_DATE),)}, "attestation.tcb.status"),
-            ({"qe_levels": (QeLevel(9, TcbStatus.UP_TO_DATE),)}, "attestation.tcb.status"),
+            ({"levels": (Level(b"\xff" * 16, 0, TcbStatus.UP_TO_DATE),)}, "attestation.tcb.level"),
+            ({"qe_levels": (QeLevel(9, TcbStatus.UP_TO_DATE),)}, "attestation.tcb.level"),
             ({"qe_levels": (QeLevel(8, TcbStatus.OUT_OF_DATE),)}, "attestation.tcb.status"),
             ({"qe_mrsigner": bytes(32)}, "attestation.qe.identity"),
         ],
@@ -481,7 +481,7 @@ class TestForgeriesThatOtherLibrariesAccepted:
         parsed = parse_quote(quote)
         key = ec.generate_private_key(ec.SECP256R1())
         point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-        body = replace(parsed.body, mrenclave=measurement)
+        body = replace(parsed.enclave, mrenclave=measurement)
         signature = sign_raw(key, parsed.header.to_bytes() + body.to_bytes())
         return replace(parsed, body=body, attestation_key=point, signature=signature).to_bytes()
 
@@ -514,11 +514,11 @@ class Source:
         self.asked: list[str] = []
         self.down = False
 
-    def fetch(self, fmspc: str, ca: CaKind) -> Collateral:
+    def fetch(self, fmspc: str, ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
         self.asked.append(fmspc)
         if self.down:
             raise UnavailableError("no collateral")
-        return self.world.fetch(fmspc, ca)
+        return self.world.fetch(fmspc, ca, kind)
 
 
 class TestVerifier:
@@ -540,7 +540,7 @@ class TestVerifier:
         world = World()
         verifier, policy, quote = world.verifier(), world.policy(M1), world.platform(M1).quote(DATA)
         frozen = world.collateral()
-        world.fetch = lambda _fmspc, _ca: frozen  # type: ignore[assignment,method-assign]
+        world.fetch = lambda *_platform: frozen  # type: ignore[assignment,method-assign]
         verifier.verify(quote, policy)
         world.now += timedelta(days=31)
         with pytest.raises(AttestationError) as caught:
@@ -586,9 +586,12 @@ class TestVerifier:
             second_opinion(quote, world.collateral(), evidence, NOW + timedelta(days=60))
 
 
+LEVEL_STATUSES = [status for status in TcbStatus if status is not TcbStatus.REVOKED and "Relaunch" not in status]
+
+
 class TestDifferential:
     @pytest.mark.parametrize("qe", [TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE])
-    @pytest.mark.parametrize("platform", [status for status in TcbStatus if status is not TcbStatus.REVOKED])
+    @pytest.mark.parametrize("platform", LEVEL_STATUSES)
     def test_both_verifiers_join_levels_alike(self, platform: TcbStatus, qe: TcbStatus) -> None:
         """A difference would refuse genuine platforms: the second opinion is compared word by word."""
         levels = only(platform, "INTEL-SA-00002")

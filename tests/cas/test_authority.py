@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from adyton.cas.authority import Authority, tier_of
+from adyton.cas.authority import Authority
 from adyton.cas.identity import SERVER_NAME
+from adyton.cas.peers import PeerError, ServiceIdentity, service_identity, tier_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 AUTHORITY = Authority.create(NOW)
@@ -21,7 +22,8 @@ TIER = "sim:" + "ab" * 32
 
 
 def identity(session: str = "s", service: str = "app") -> x509.Certificate:
-    return x509.load_pem_x509_certificate(AUTHORITY.issue_identity(SPKI, session, service, TIER, NOW))
+    who = ServiceIdentity(session, service, TIER)
+    return x509.load_pem_x509_certificate(AUTHORITY.issue_identity(SPKI, who, NOW))
 
 
 def server() -> x509.Certificate:
@@ -50,12 +52,26 @@ def test_an_identity_is_a_clients_and_not_the_cas() -> None:
         policy().build_server_verifier(x509.DNSName(SERVER_NAME)).verify(identity(), [])
 
 
-def test_leaves_live_a_day() -> None:
-    for leaf in (identity(), server()):
-        assert leaf.not_valid_after_utc == NOW + timedelta(hours=24)
+def test_leaves_live_hours() -> None:
+    for leaf, hours in ((identity(), 4), (server(), 24)):
+        assert leaf.not_valid_after_utc == NOW + timedelta(hours=hours)
         assert leaf.not_valid_before_utc == NOW - timedelta(minutes=5)
     with pytest.raises(VerificationError):
         policy(NOW + timedelta(hours=25)).build_client_verifier().verify(identity(), [])
+
+
+def test_an_identity_does_not_outlive_its_session() -> None:
+    who, until = ServiceIdentity("s", "app", TIER), NOW + timedelta(minutes=7)
+    short = x509.load_pem_x509_certificate(AUTHORITY.issue_identity(SPKI, who, NOW, until=until))
+    assert short.not_valid_after_utc == until
+    later = x509.load_pem_x509_certificate(AUTHORITY.issue_identity(SPKI, who, NOW, until=NOW + timedelta(days=9)))
+    assert later.not_valid_after_utc == NOW + timedelta(hours=4)
+
+
+def test_an_identity_is_read_back() -> None:
+    assert service_identity(identity().public_bytes(Encoding.DER)) == ServiceIdentity("s", "app", TIER)
+    with pytest.raises(PeerError):
+        service_identity(server().public_bytes(Encoding.DER))
 
 
 def test_a_leaf_cannot_issue() -> None:
@@ -84,4 +100,4 @@ def test_only_elliptic_curve_keys_get_identities() -> None:
     key = rsa.generate_private_key(65537, 2048).public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(TypeError):
-        AUTHORITY.issue_identity(spki, "s", "app", TIER, NOW)
+        AUTHORITY.issue_identity(spki, ServiceIdentity("s", "app", TIER), NOW)

@@ -24,6 +24,16 @@ from adyton.platform.simulated import channel
 APP_ENCLAVE = bytes.fromhex(APP)
 
 
+class Everyone:
+    """Takes any process for the enclave's: who belongs to one is the platform's business, and tested there."""
+
+    def require(self, sender: object) -> None:
+        """Whoever sends."""
+
+    def require_untraced(self) -> None:
+        """Traced or not."""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -46,6 +56,7 @@ def settings(house: House, rest_port: int, attested_port: int) -> dict[str, str]
         "ADYTON_CAS_DATABASE": str(house.folder / "cas"),
         "ADYTON_CAS_PCCS_URL": house.pccs_url,
         "ADYTON_CAS_ANCHORS": house.world.anchor.tier,
+        "ADYTON_CAS_PROFILE": "development",
         "ADYTON_CAS_REST_PORT": str(rest_port),
         "ADYTON_CAS_ATTESTED_PORT": str(attested_port),
     }
@@ -67,7 +78,7 @@ def wait_until_up(process: subprocess.Popen[str], cas: Running) -> None:
 def test_the_process_serves_both_ports_and_ends_in_order(house: House) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     platform = house.world.platform(CAS)
-    threading.Thread(target=channel.serve, args=(ours, platform, {}, lambda _pid: None), daemon=True).start()
+    threading.Thread(target=channel.serve, args=(ours, platform, {}, Everyone(), lambda: None), daemon=True).start()
     cas = Running(house.world, house.folder / "cas", house.folder, free_port(), free_port())
     environment = settings(house, cas.rest_port, cas.attested_port)
     process = start({**environment, PLATFORM_FD: str(theirs.fileno())}, theirs.fileno())
@@ -101,16 +112,26 @@ def test_outside_an_enclave_it_says_so(house: House) -> None:
     assert not (house.folder / "cas").exists()
 
 
+def test_in_production_no_simulated_root_is_accepted(house: House) -> None:
+    values = settings(house, 0, 0)
+    del values["ADYTON_CAS_PROFILE"]  # production is the default
+    process = start(values)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.startswith("adyton-cas: attestation.anchor.simulated: ")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"ADYTON_CAS_PROFILE": "test"}, "profile"),
         ({"ADYTON_CAS_ANCHORS": ""}, "anchors"),
         ({"ADYTON_CAS_ANCHORS": "sim:abc"}, "not a trust anchor"),
         ({"ADYTON_CAS_ANCORS": "intel"}, "ancors"),
         ({"ADYTON_CAS_REST_PORT": "99999"}, "rest_port"),
         ({"ADYTON_CAS_PCCS_URL": "file:///etc"}, "pccs_url"),
     ],
-    ids=["no anchor", "broken anchor", "misspelt", "port", "url"],
+    ids=["profile", "no anchor", "broken anchor", "misspelt", "port", "url"],
 )
 def test_settings_are_checked(house: House, change: dict[str, str], reason: str) -> None:
     from adyton.base.errors import InputError  # noqa: PLC0415

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,11 +50,19 @@ def native(app: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("signer") / "key.pem"
     file.write_bytes(new_signer_pem())
+    file.chmod(0o600)
     return file
 
 
+def _python_rootfs(folder: Path) -> None:
+    """Python with a distribution and a package of this one."""
+    interpreter = local_interpreter()
+    for tree in (base.python_base(interpreter), base.packages_tree(interpreter, ["cbor2"], ["adyton.base"])):
+        base.copy_tree(tree, folder)
+
+
 def test_a_root_file_system_runs_python_with_the_packages(tmp_path: Path) -> None:
-    base.build_python_rootfs(tmp_path / "root", ["cbor2"], ["adyton.base"])
+    _python_rootfs(tmp_path / "root")
     script = (
         "import cbor2, sqlite3, ssl, adyton.base.canonical as c; print(c.canonical_json({'a': 1}), ssl.OPENSSL_VERSION)"
     )
@@ -75,7 +85,7 @@ def test_the_interpreter_part_is_the_same_from_an_empty_cache(tmp_path: Path) ->
 
 
 def test_no_file_names_this_machine(tmp_path: Path) -> None:
-    base.build_python_rootfs(tmp_path / "root", ["cbor2"], ["adyton.base"])
+    _python_rootfs(tmp_path / "root")
     home = os.fsencode(Path(__file__).parents[2])
     files = [path for path in (tmp_path / "root").rglob("*.py*") if path.is_file()]
     assert any("adyton/base/__pycache__" in str(path) for path in files)
@@ -209,9 +219,53 @@ def test_images_that_cannot_be_enclaves(
     assert not (tmp_path / "out").exists()
 
 
-def test_options_no_manifest_may_have_are_refused(native: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError):
-        sconify(native, tmp_path / "out", SconifyOptions(name="demo", host_environment=("LD_PRELOAD",)))
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"host_environment": ("LD_PRELOAD",)}, id="loader variable"),
+        pytest.param({"host_paths": ("/../{outside}",)}, id="host file outside"),
+        pytest.param({"host_paths": ("/../{outside}/",)}, id="host folder outside"),
+        pytest.param({"volumes": {"v": "/../{outside}"}}, id="volume outside"),
+        pytest.param({"tmpfs": {"/../{outside}": 4096}}, id="tmpfs outside"),
+        pytest.param({"host_paths": ("relative",)}, id="relative"),
+        pytest.param({"host_paths": ("/bin",)}, id="host file in the place of a folder"),
+    ],
+)
+def test_options_no_manifest_may_have_are_refused_before_anything_is_made(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that leads out of the image must not lead the build out of its folder."""
+    source = _layout(tmp_path / "source", TarEntry("bin/run", executable=True))
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(drafts))
+    wanted = json.loads(json.dumps(options).replace("{outside}", "../../outside"))
+    with pytest.raises(ManifestError) as caught:
+        sconify(source, tmp_path / "out", SconifyOptions(name="demo", **wanted))
+    assert "change the option" in caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drafts", "source"]
+    assert list(drafts.iterdir()) == []
+
+
+def test_the_native_image_is_not_replaced(tmp_path: Path) -> None:
+    source = _layout(tmp_path / "source", TarEntry("bin/run", executable=True))
+    before = read_layout(source).digest
+    with pytest.raises(BuildError) as caught:
+        sconify(source, tmp_path / "." / "source" / ".." / "source", SconifyOptions(name="demo"))
+    assert caught.value.code == "enclave.build.place"
+    assert read_layout(source).digest == before
+
+
+def test_a_cache_that_others_can_fill_is_refused(tmp_path: Path) -> None:
+    """What lies there is measured and signed as the agent."""
+    source = _layout(tmp_path / "source", TarEntry("bin/run", executable=True))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(BuildError) as caught:
+        sconify(source, tmp_path / "out", SconifyOptions(name="demo"), cache=cache)
+    assert caught.value.code == "enclave.build.cache"
+    assert list(cache.iterdir()) == []
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -251,7 +305,7 @@ def test_without_a_signer_it_warns_of_the_debug_enclave(
         pytest.param(("--env=x",), "sconify.pair", id="variable"),
         pytest.param(("--from=oci:",), "sconify.image", id="image name"),
         pytest.param(("--from=/no/such/layout",), "content.oci.layout", id="no image"),
-        pytest.param(("--scone-signer=/no/such/key",), "openssl genrsa -3 -out key.pem 3072", id="no key"),
+        pytest.param(("--scone-signer=/no/such/key",), "openssl genrsa -3 -out signer-key.pem 3072", id="no key"),
         pytest.param(("--isvsvn=70000",), "enclave.manifest.invalid", id="version"),
     ],
 )

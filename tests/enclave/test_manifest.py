@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adyton.enclave.errors import ManifestError
 from adyton.enclave.manifest import CasPolicy, Manifest, TrustedFile, TrustedLink, is_plain_path
@@ -20,6 +22,14 @@ def _manifest(**changes: Any) -> Manifest:  # noqa: ANN401  # any field
     return Manifest(
         **({"name": "demo", "argv": ("run", "it"), "runtime": (_AGENT,), "trusted_files": _FILES} | changes)
     )
+
+
+_WITH_LIBRARY: dict[str, Any] = {"trusted_files": {**_FILES, "/usr/lib/x": TrustedFile("ab" * 32)}}
+
+
+def test_the_host_may_replace_a_single_file_and_fill_an_empty_folder() -> None:
+    manifest = _manifest(host_paths=("/usr/lib/x", "/us", "/usr/lib/y", "/usr/lib/x.d"), **_WITH_LIBRARY)
+    assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def _full() -> Manifest:
@@ -68,6 +78,11 @@ def test_equal_values_give_equal_bytes_whatever_their_order() -> None:
         pytest.param({"host_paths": ("/a/../b",)}, id="host path with dots"),
         pytest.param({"host_paths": ("/proc/x",)}, id="host path in proc"),
         pytest.param({"host_paths": ("/.adyton/runtime",)}, id="host path over the agent"),
+        pytest.param({"host_paths": ("/usr",), **_WITH_LIBRARY}, id="host folder over measured files"),
+        pytest.param({"host_paths": ("/a", "/usr/lib"), **_WITH_LIBRARY}, id="host folder deep over measured files"),
+        pytest.param(
+            {"host_paths": ("/usr/lib/x",), "runtime": ("/usr/lib/x",), **_WITH_LIBRARY}, id="host file over the agent"
+        ),
         pytest.param({"volumes": {"v": "/"}}, id="volume at the root"),
         pytest.param({"volumes": {"../v": "/v"}}, id="volume name that is a path"),
         pytest.param({"volumes": {"v": "/v"}, "config": "none"}, id="volume without a key source"),
@@ -77,6 +92,7 @@ def test_equal_values_give_equal_bytes_whatever_their_order() -> None:
         pytest.param({"heap_bytes": 5000}, id="heap not in pages"),
         pytest.param({"heap_bytes": 1 << 40}, id="heap too large"),
         pytest.param({"threads": 0}, id="no thread"),
+        pytest.param({"threads": 256, "stack_bytes": 64 << 20}, id="stacks that take half a minute to measure"),
         pytest.param({"isvprodid": 65536}, id="product beyond u16"),
         pytest.param({"isvsvn": -1}, id="negative version"),
         pytest.param({"anchors": ("sim:xyz",)}, id="malformed anchor"),
@@ -143,3 +159,69 @@ def test_refuses_bytes(data: bytes) -> None:
 )
 def test_plain_paths(path: str, plain: bool) -> None:
     assert is_plain_path(path) is plain
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401  # JSON is any
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, inner in items for place in _places(inner, (*path, key)))]
+
+
+@given(data=st.data(), value=_JSON)
+@settings(max_examples=400, deadline=None)
+def test_whatever_stands_in_a_document_it_is_refused_or_one_canonical_text(data: st.DataObject, value: object) -> None:
+    document = _document()
+    *parents, last = data.draw(st.sampled_from(_places(document)[1:]))
+    node: Any = document
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        manifest = Manifest.from_json(text)
+    except ManifestError:
+        return
+    assert manifest.to_json() == text
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_every_truncation_is_refused() -> None:
+    data = _full().to_json()
+    for size in range(len(data)):
+        with pytest.raises(ManifestError):
+            Manifest.from_json(data[:size])
+
+
+@given(offset=st.integers(0, len(_full().to_json()) - 1), byte=st.integers(0, 255))
+@settings(max_examples=400, deadline=None)
+def test_a_changed_byte_is_refused_or_another_manifest(offset: int, byte: int) -> None:
+    data = bytearray(_full().to_json())
+    before = data[offset]
+    data[offset] = byte
+    try:
+        manifest = Manifest.from_json(bytes(data))
+    except ManifestError:
+        return
+    assert manifest.to_json() == data
+    assert (manifest == _full()) is (byte == before)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b'"name":"\\ud800"', id="half a surrogate pair"),
+        pytest.param(b'"name":"a","name":"demo"', id="a member twice"),
+        pytest.param(b'"name":NaN', id="not a number"),
+    ],
+)
+def test_json_that_is_none_for_others(text: bytes) -> None:
+    data = _full().to_json()
+    assert b'"name":"demo"' in data
+    with pytest.raises(ManifestError):
+        Manifest.from_json(data.replace(b'"name":"demo"', text))

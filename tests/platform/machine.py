@@ -11,13 +11,14 @@ makes an enclave of it. Building is cached in the user's cache folder, so only t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ class Machine:
             return Outcome(status, out.read().decode(), err.read().decode(), enclave.mrenclave)
 
     @property
+    def log(self) -> str:
+        """What the daemon has logged so far."""
+        return (self.state.parent / "daemon.log").read_text()
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors the daemon has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def threads(self) -> int:
+        """How many threads the daemon has."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    @property
     def children(self) -> list[int]:
         """Processes the daemon started that still run."""
         listing = subprocess.run(
@@ -65,17 +81,22 @@ class Machine:
 
 
 @contextlib.contextmanager
-def running_daemon(folder: Path) -> Iterator[Machine]:
-    """A daemon of its own below ``folder``; leaving the block stops it, and its state stays."""
+def running_daemon(folder: Path, **settings: int | str) -> Iterator[Machine]:
+    """A daemon of its own below ``folder``; leaving the block stops it, and its state stays.
+
+    ``settings`` are of PlatformSettings; the log is ``daemon.log`` in the folder, temporary files are in ``tmp``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "platform.toml"
-    config.write_text(f'state = "{folder / "state"}"\nport = 0\nlog_level = "info"\n')
+    values = {"state": str(folder / "state"), "port": 0, "log_level": "info", **settings}
+    config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    (folder / "tmp").mkdir(exist_ok=True)
     with (folder / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "adyton.platform.simulated.main", "--config", str(config)],
             stdout=log,
             stderr=log,
-            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "TMPDIR": str(folder / "tmp")},
         )
     socket_path = folder / "state" / "platform.sock"
     deadline = time.monotonic() + 60
@@ -92,6 +113,42 @@ def running_daemon(folder: Path) -> Iterator[Machine]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def until(condition: Callable[[], object], within_s: float = 10) -> None:
+    """Wait until ``condition`` holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def steal_channel(outer: int) -> int:
+    """Duplicate the enclave's end of its channel into this process, as the host's root can (pidfd_getfd(2)).
+
+    Args:
+        outer: the daemon's child that runs the enclave.
+    """
+    import ctypes  # noqa: PLC0415  # for a system call that Python does not offer
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    inner = innermost(outer)
+    pidfd = os.pidfd_open(inner)
+    try:
+        for entry in Path(f"/proc/{inner}/fd").iterdir():
+            if str(entry.readlink()).startswith("socket:"):
+                return int(libc.syscall(438, pidfd, int(entry.name), 0))
+    finally:
+        os.close(pidfd)
+    raise AssertionError("the enclave has no channel")
+
+
+def innermost(outer: int) -> int:
+    """The last process below ``outer``: the program of an enclave that has one."""
+    tree = [outer]
+    for pid in tree:
+        tree += [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return tree[-1]
 
 
 def build_native(folder: Path, files: Mapping[str, str], **options: Any) -> Path:  # noqa: ANN401  # of build_image

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from tests.platform.world import NOW, World, signer
 from adyton.attestation.chain import common_name
 from adyton.attestation.pck import CaKind
 from adyton.attestation.tcb import TcbStatus
+from adyton.attestation.verdict import EvidenceKind
 from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.platform.simulated.cpu import DEFAULT_CPUSVN
-from adyton.platform.simulated.pki import Level, SimulatedVendor
+from adyton.platform.simulated.pki import Level, SimulatedVendor, Update
 
 SEED = Secret(b"a seed for these tests: 32 bytes")
 
@@ -109,8 +110,48 @@ def test_a_changed_catalogue_is_published_at_once() -> None:
     assert before != world.collateral()
 
 
+def test_tdx_has_documents_of_its_own(vendor: SimulatedVendor) -> None:
+    info = json.loads(vendor.collateral(NOW, EvidenceKind.TDX).tcb_info)
+    assert (info["id"], info["version"], info["fmspc"].lower()) == ("TDX", 3, vendor.fmspc)
+    assert {"mrsigner", "attributes", "attributesMask"} == set(info["tdxModule"])
+    assert [module["id"] for module in info["tdxModuleIdentities"]] == ["TDX_03", "TDX_01"]
+    assert all(len(level["tcb"]["tdxtcbcomponents"]) == 16 for level in info["tcbLevels"])
+    identity = json.loads(vendor.collateral(NOW, EvidenceKind.TDX).qe_identity)
+    assert (identity["id"], identity["version"], identity["isvprodid"]) == ("TD_QE", 2, 2)
+    plain = json.loads(vendor.collateral(NOW).tcb_info)
+    assert not {"tdxModule", "tdxModuleIdentities"} & set(plain)
+    assert not any("tdxtcbcomponents" in level["tcb"] for level in plain["tcbLevels"])
+
+
+def test_both_technologies_share_certificates_and_lists(vendor: SimulatedVendor) -> None:
+    sgx, tdx = vendor.collateral(NOW), vendor.collateral(NOW, EvidenceKind.TDX)
+    changed = {name.name for name in fields(sgx) if getattr(sgx, name.name) != getattr(tdx, name.name)}
+    assert changed == {"tcb_info", "tcb_info_signature", "qe_identity", "qe_identity_signature"}
+
+
+@pytest.mark.parametrize("kind", [EvidenceKind.SNP, EvidenceKind.NITRO])
+def test_it_has_no_collateral_for_other_technologies(vendor: SimulatedVendor, kind: EvidenceKind) -> None:
+    with pytest.raises(InputError) as caught:
+        vendor.collateral(NOW, kind)
+    assert caught.value.code == "platform.vendor.kind"
+
+
+def test_what_is_new_is_published_early_to_those_who_ask() -> None:
+    vendor = SimulatedVendor(SEED, signer("vendor"))
+    assert vendor.collateral(NOW, update=Update.EARLY) == vendor.collateral(NOW)
+    vendor.early = replace(vendor.catalogue, evaluation_number=18)
+    for kind in (EvidenceKind.SGX, EvidenceKind.TDX):
+        numbers = [
+            json.loads(getattr(vendor.collateral(NOW, kind, update), document))["tcbEvaluationDataNumber"]
+            for update in (Update.STANDARD, Update.EARLY)
+            for document in ("tcb_info", "qe_identity")
+        ]
+        assert numbers == [17, 17, 18, 18]
+
+
 def test_it_knows_its_own_platforms_only(vendor: SimulatedVendor) -> None:
-    assert vendor.fetch(vendor.fmspc.upper(), CaKind.PLATFORM).tcb_info
+    assert '"id":"SGX"' in vendor.fetch(vendor.fmspc.upper(), CaKind.PLATFORM).tcb_info
+    assert '"id":"TDX"' in vendor.fetch(vendor.fmspc, CaKind.PLATFORM, EvidenceKind.TDX).tcb_info
     for fmspc, ca in (("00a067110000", CaKind.PLATFORM), (vendor.fmspc, CaKind.PROCESSOR)):
         with pytest.raises(InputError) as caught:
             vendor.fetch(fmspc, ca)

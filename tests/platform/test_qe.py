@@ -5,13 +5,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from tests.platform.world import World
 
 from adyton.attestation.judge import read_pck
 from adyton.attestation.quote import QE_VENDOR_INTEL, parse_quote
 from adyton.attestation.sgx import KeyName, KeyRequest, Report
 from adyton.platform.protocol import Platform, PlatformError
-from adyton.platform.simulated.pki import QE_ISVPRODID, QE_ISVSVN
+from adyton.platform.simulated.documents import PCESVN, QE_ISVPRODID, QE_ISVSVN
 from adyton.platform.simulated.qe import QE_MRENCLAVE
 
 M1, M2 = b"\x01" * 32, b"\x02" * 32
@@ -29,6 +32,24 @@ def test_a_quote_repeats_the_report(world: World) -> None:
     assert quote.body == replace(platform.identity(), report_data=DATA)
     assert quote.header.qe_vendor == QE_VENDOR_INTEL
     assert quote.certification_type == 5
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_a_quote_is_of_the_version_that_is_asked_for(world: World, version: int) -> None:
+    quote = parse_quote(world.enclave_quote(M1, DATA, version=version, isvsvn=3))
+    svns = (QE_ISVSVN, PCESVN) if version == 3 else (0, 0)
+    assert (quote.version, quote.header.tee_type, quote.header.qe_svn, quote.header.pce_svn) == (version, 0, *svns)
+    assert (quote.enclave.mrenclave, quote.enclave.isvsvn, quote.enclave.report_data) == (M1, 3, DATA)
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + quote.attestation_key)
+    halves = (int.from_bytes(quote.signature[:32], "big"), int.from_bytes(quote.signature[32:], "big"))
+    key.verify(encode_dss_signature(*halves), quote.signed_bytes, ec.ECDSA(SHA256()))
+
+
+@pytest.mark.parametrize("version", [0, 2, 6])
+def test_there_are_no_other_versions(world: World, version: int) -> None:
+    with pytest.raises(PlatformError) as caught:
+        world.enclave_quote(M1, DATA, version=version)
+    assert caught.value.code == "platform.quote.version"
 
 
 def test_the_quoting_enclave_is_an_enclave_of_the_vendor(world: World) -> None:

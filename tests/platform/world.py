@@ -5,6 +5,16 @@ r"""An in-memory simulated world for tests: vendor, CPU, quoting enclave, enclav
     other = world.platform(b"\x02" * 32, debug=True)
     verifier = world.verifier()                         # adyton.attestation.verify.Verifier on its own collateral
     policy = world.policy(b"\x01" * 32)                 # a QuotePolicy that trusts this world's root only
+    quote = world.td_quote(bytes(64))                   # of a trust domain, version 4; see below for the other kinds
+
+Quotes of every kind, with the collateral that they are judged by::
+
+    world.platform(M).quote(data)                       # enclave, version 3; all below: world.collateral()
+    world.enclave_quote(M, data, version=4)             # enclave, version 3, 4 or 5; options as for enclave()
+    world.td_quote(data)                                # TD 1.0, version 4; below: world.collateral(EvidenceKind.TDX)
+    world.td_quote(data, version=5)                     # TD 1.0, version 5
+    world.td_quote(data, version=5, body=TdReport15)    # TD 1.5, version 5
+    world.td_quote(data, mrtd=…, rtmrs=(…, …, …, …), td_attributes=…, tee_tcb_svn=…)  # any field of TrustDomain
 
 Everything is real but the machine: EINIT runs on a SIGSTRUCT, quotes are signed, collateral expires. Move the time
 with ``world.now = …``; change what the vendor says with ``world.vendor.catalogue = replace(…)``; ``world.other_cpu()``
@@ -24,12 +34,15 @@ from adyton.attestation.collateral import Collateral
 from adyton.attestation.pck import CaKind
 from adyton.attestation.policy import QuotePolicy
 from adyton.attestation.sgx import Attributes, Flag
+from adyton.attestation.tdx import TdReport
+from adyton.attestation.verdict import EvidenceKind
 from adyton.attestation.verify import Verifier
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import mrsigner, new_signer, sign
 from adyton.platform.simulated.cpu import DEFAULT_CPUSVN, EnclaveIdentity, FusedSecrets, SimulatedCpu
 from adyton.platform.simulated.pki import SimulatedVendor
 from adyton.platform.simulated.qe import LocalPlatform, QuotingEnclave
+from adyton.platform.simulated.td import TdQuotingEnclave, TrustDomain
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -55,6 +68,7 @@ class World:
         self.vendor = vendor or SimulatedVendor(Secret(b"adyton tests: simulated vendor.."), signer("vendor"))
         self.cpu = SimulatedCpu(fuses or FusedSecrets.create(), cpusvn=cpusvn)
         self.qe = QuotingEnclave(self.cpu, self.vendor, clock=self.clock)
+        self.td_qe = TdQuotingEnclave(self.cpu, self.vendor, self.qe)
 
     def clock(self) -> datetime:
         """The world's time."""
@@ -69,14 +83,14 @@ class World:
         """The vendor's root as a trust anchor."""
         return self.vendor.anchor
 
-    def collateral(self) -> Collateral:
-        """The vendor's collateral at the world's time."""
-        return self.vendor.collateral(self.now)
+    def collateral(self, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
+        """The vendor's collateral at the world's time, for evidence of SGX or of TDX."""
+        return self.vendor.collateral(self.now, kind)
 
-    def fetch(self, fmspc: str, ca: CaKind) -> Collateral:
+    def fetch(self, fmspc: str, ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
         """The world as a CollateralSource."""
         assert (fmspc, ca) == (self.vendor.fmspc, CaKind.PLATFORM)
-        return self.collateral()
+        return self.collateral(kind)
 
     def enclave(
         self,
@@ -102,6 +116,36 @@ class World:
     def platform(self, mrenclave: bytes, **options: Any) -> LocalPlatform:  # noqa: ANN401  # those of enclave()
         """The Platform of a started enclave; options as for :meth:`enclave`."""
         return LocalPlatform(self.cpu, self.qe, self.enclave(mrenclave, **options))
+
+    def enclave_quote(
+        self,
+        mrenclave: bytes,
+        report_data: bytes,
+        *,
+        version: int = 3,
+        **options: Any,  # noqa: ANN401  # those of enclave()
+    ) -> bytes:
+        """A quote of a started enclave, in version 3, 4 or 5; options as for :meth:`enclave`."""
+        report = self.cpu.ereport(self.enclave(mrenclave, **options), self.qe.target_info, report_data)
+        return self.qe.quote(report.to_bytes(), version=version)
+
+    def td_quote(
+        self,
+        report_data: bytes,
+        *,
+        version: int = 4,
+        body: type[TdReport] = TdReport,
+        **measurements: Any,  # noqa: ANN401  # those of TrustDomain
+    ) -> bytes:
+        """A quote of a trust domain, in version 4 or 5.
+
+        Args:
+            report_data: 64 bytes.
+            version: of the quote.
+            body: TdReport (584 bytes), or TdReport15 (648 bytes, version 5 only).
+            measurements: fields of :class:`~adyton.platform.simulated.td.TrustDomain`; the rest has its defaults.
+        """
+        return self.td_qe.quote(TrustDomain(**measurements).report(report_data, body), version=version)
 
     def policy(self, *mrenclaves: bytes, **options: Any) -> QuotePolicy:  # noqa: ANN401  # those of QuotePolicy
         """A policy that accepts these measurements under this world's root."""

@@ -11,6 +11,9 @@ OID: Final = 0x06
 ENUMERATED: Final = 0x0A
 SEQUENCE: Final = 0x30
 
+MAX_INTEGER_BYTES: Final = 32  # serial numbers have at most 20 (RFC 5280 4.1.2.2), SVNs 2
+MAX_OID_BYTES: Final = 64  # the longest in use here has 11; the time to read one grows with the square of its length
+
 Element = tuple[int, bytes]  # tag and content
 
 
@@ -44,7 +47,7 @@ def _take(data: bytes) -> tuple[Element, bytes]:
         count = size & 0x7F
         start = 2 + count
         size = int.from_bytes(data[2:start], "big")
-        if not 1 <= count <= 2 or len(data) < start or size < (0x80 if count == 1 else 0x100):
+        if not 1 <= count <= 3 or len(data) < start or size < (0x80 if count == 1 else 1 << 8 * (count - 1)):
             raise DerError("a length is not minimal or too large")
     if size > len(data) - start:
         raise DerError("ends inside an element")
@@ -59,7 +62,9 @@ def expect(element: Element, tag: int) -> bytes:
 
 
 def read_integer(content: bytes) -> int:
-    """A non-negative integer in its minimal form."""
+    """A non-negative integer in its minimal form, of at most :data:`MAX_INTEGER_BYTES`."""
+    if len(content) > MAX_INTEGER_BYTES:
+        raise DerError(f"an integer of {len(content)} bytes is over the limit")
     if not content or content[0] & 0x80 or (len(content) > 1 and content[0] == 0 and not content[1] & 0x80):
         raise DerError("an integer is negative or not minimal")
     return int.from_bytes(content, "big")
@@ -73,7 +78,9 @@ def read_boolean(content: bytes) -> bool:
 
 
 def read_oid(content: bytes) -> str:
-    """An object identifier as dotted text."""
+    """An object identifier of at most :data:`MAX_OID_BYTES` as dotted text."""
+    if len(content) > MAX_OID_BYTES:
+        raise DerError(f"an object identifier of {len(content)} bytes is over the limit")
     if not content or content[-1] & 0x80:
         raise DerError("an object identifier ends inside an arc")
     arcs: list[int] = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, ClassVar, Self, cast
 
 from adyton.attestation.errors import FormatError
@@ -29,16 +28,18 @@ class Layout:
         self.size = size
         self._fields: list[tuple[str, int, struct.Struct, type[Structure] | None]] = []
         self._reserved: list[tuple[int, int]] = []
-        end = 0
+        whole, end = "<", 0
         for field, offset, kind in table:
             nested = None if isinstance(kind, str) else kind
             code = struct.Struct("<" + (kind if isinstance(kind, str) else f"{kind.LAYOUT.size}s"))
             if offset > end:
                 self._reserved.append((end, offset))
             self._fields.append((field, offset, code, nested))
+            whole += f"{offset - end}x{code.format[1:]}"
             end = offset + code.size
         if end < size:
             self._reserved.append((end, size))
+        self._whole = struct.Struct(f"{whole}{size - end}x")  # all fields in one call: quotes are made and read often
 
     def unpack(self, data: bytes, base: int) -> dict[str, Any]:
         """Read all fields.
@@ -49,31 +50,32 @@ class Layout:
         if len(data) != self.size:
             raise FormatError(f"{self.name} has {len(data)} bytes, not {self.size}", offset=base)
         for start, stop in self._reserved:
-            if any(data[start:stop]):
+            if data.count(0, start, stop) != stop - start:
                 fault = start + next(i for i, byte in enumerate(data[start:stop]) if byte)
                 raise FormatError(f"reserved byte of {self.name} is not zero", offset=base + fault)
-        values: dict[str, Any] = {}
-        for field, offset, code, nested in self._fields:
-            (value,) = code.unpack_from(data, offset)
-            values[field] = value if nested is None else nested.parse(value, base=base + offset)
-        return values
+        return {
+            field: value if nested is None else nested.parse(value, base=base + offset)
+            for (field, offset, _code, nested), value in zip(self._fields, self._whole.unpack(data), strict=True)
+        }
 
-    def pack(self, values: dict[str, Any]) -> bytes:
-        """Write all fields; reserved bytes are zero.
+    def pack(self, structure: Structure) -> bytes:
+        """Write all fields, which are attributes of ``structure``; reserved bytes are zero.
 
         Raises:
             InputError: a number that does not fit its field, or bytes of another length than the field's.
         """
-        data = bytearray(self.size)
-        for field, offset, code, nested in self._fields:
-            value = values[field] if nested is None else values[field].to_bytes()
+        pieces = []
+        for field, _offset, code, nested in self._fields:
+            value = getattr(structure, field)
+            if nested is not None:
+                value = value.to_bytes()
             if isinstance(value, bytes) and len(value) != code.size:
                 raise InputError(f"{field} of {self.name} has {len(value)} bytes, not {code.size}")
-            try:
-                code.pack_into(data, offset, value)
-            except struct.error as error:
-                raise InputError(f"{field} of {self.name} does not fit: {error}") from error
-        return bytes(data)
+            pieces.append(value)
+        try:
+            return self._whole.pack(*pieces)
+        except struct.error as error:
+            raise InputError(f"a field of {self.name} does not fit: {error}") from error
 
 
 class Structure:
@@ -97,4 +99,4 @@ class Structure:
         Raises:
             InputError: a field that does not fit.
         """
-        return self.LAYOUT.pack({field.name: getattr(self, field.name) for field in fields(cast("Any", self))})
+        return self.LAYOUT.pack(self)

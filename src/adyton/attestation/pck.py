@@ -135,7 +135,15 @@ def ca_kind(leaf: x509.Certificate) -> CaKind:
     Raises:
         AttestationError: ``attestation.chain.pck``: neither Processor nor Platform CA.
     """
-    issuer = common_name(leaf.issuer)
+    return named_ca(common_name(leaf.issuer))
+
+
+def named_ca(issuer: str) -> CaKind:
+    """Which intermediate has this common name.
+
+    Raises:
+        AttestationError: ``attestation.chain.pck``: neither Processor nor Platform CA.
+    """
     for kind in CaKind:
         if f"PCK {kind.value.capitalize()} CA" in issuer:
             return kind

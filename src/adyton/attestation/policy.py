@@ -23,7 +23,7 @@ class Weakness(StrEnum):
     """Conditions that are refused unless a policy tolerates them by name."""
 
     DEBUG_MODE = "debug-mode"  # the host can read the enclave's memory
-    HYPERTHREADING = "hyperthreading"  # the PCK certificate says that SMT is on
+    HYPERTHREADING = "hyperthreading"  # the PCK certificate says that SMT is on; asked about SGX enclaves only
     INSECURE_IGPU = "insecure-igpu"  # known to SCONE; DCAP evidence has no such statement, so it excuses nothing
     OUTDATED_TCB = "outdated-tcb"  # OutOfDate, OutOfDateConfigurationNeeded
     SOFTWARE_HARDENING_NEEDED = "software-hardening-needed"  # SWHardeningNeeded and compounds
@@ -79,6 +79,8 @@ class QuotePolicy(HealthPolicy):
         min_isvsvn: lowest accepted security version of the enclave.
         mrtds: accepted TDX build-time measurements (48 bytes each).
         rtmrs: register number (0 to 3) to its accepted TDX run-time measurements (48 bytes each).
+        mrconfigids: accepted TDX configurations (48 bytes each), which who starts a TD gives it; empty = any.
+        mrservicetds: accepted TDX service TDs (48 bytes each); empty = a TD with service TDs is refused.
         snp_measurements: accepted SEV-SNP launch measurements (48 bytes each).
         pcrs: register number (0 to 31) to its accepted Nitro measurements (48 bytes each).
 
@@ -92,23 +94,39 @@ class QuotePolicy(HealthPolicy):
     min_isvsvn: int = 0
     mrtds: frozenset[bytes] = frozenset()
     rtmrs: Mapping[int, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
+    mrconfigids: frozenset[bytes] = frozenset()
+    mrservicetds: frozenset[bytes] = frozenset()
     snp_measurements: frozenset[bytes] = frozenset()
     pcrs: Mapping[int, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         """Refuse a policy that would accept any program."""
         HealthPolicy.__post_init__(self)
-        if not (self.pins_enclaves or self.mrtds or self.snp_measurements or self.pcrs):
+        if not (self.pins_enclaves or self.pins_tds or self.snp_measurements or self.pcrs):
             raise InputError(
                 "a quote policy that pins nothing would accept any enclave",
                 code="attestation.policy.unpinned",
                 hint="list accepted MRENCLAVE values, or accepted MRSIGNER values together with ISVPRODID",
             )
+        if (self.rtmrs or self.mrconfigids or self.mrservicetds) and not self.pins_tds:
+            raise InputError(
+                "RTMRs, MRCONFIGIDs and MRSERVICETDs mean nothing without MRTDs",
+                code="attestation.policy.unpinned",
+                hint="list accepted MRTD values: what runs first decides what the other registers hold",
+            )
+        self._check_values()
+
+    def _check_values(self) -> None:
         if any(len(value) != 32 for value in self.mrenclaves | self.mrsigners):
             raise InputError("MRENCLAVE and MRSIGNER values have 32 bytes", code="attestation.policy.measurement")
+        if (self.isvprodid is not None and not 0 <= self.isvprodid <= 0xFFFF) or not 0 <= self.min_isvsvn <= 0xFFFF:
+            raise InputError("ISVPRODID and ISVSVN are 0 to 65535", code="attestation.policy.measurement")
         registers = frozenset[bytes]().union(*self.rtmrs.values(), *self.pcrs.values())
-        if any(len(value) != 48 for value in self.mrtds | self.snp_measurements | registers):
-            raise InputError("MRTD, RTMR, SNP and PCR values have 48 bytes", code="attestation.policy.measurement")
+        tds = self.mrtds | self.mrconfigids | self.mrservicetds
+        if any(len(value) != 48 for value in tds | self.snp_measurements | registers):
+            raise InputError("TDX, SNP and PCR values have 48 bytes", code="attestation.policy.measurement")
+        if not all((*self.rtmrs.values(), *self.pcrs.values())):
+            raise InputError("a register that accepts no value accepts nothing", code="attestation.policy.register")
         if not (all(0 <= n <= 3 for n in self.rtmrs) and all(0 <= n <= 31 for n in self.pcrs)):
             raise InputError("RTMRs are 0 to 3, PCRs 0 to 31", code="attestation.policy.register")
 
@@ -116,6 +134,11 @@ class QuotePolicy(HealthPolicy):
     def pins_enclaves(self) -> bool:
         """Whether it says which SGX enclaves are meant."""
         return bool(self.mrenclaves) or (bool(self.mrsigners) and self.isvprodid is not None)
+
+    @property
+    def pins_tds(self) -> bool:
+        """Whether it says which TDX trust domains are meant."""
+        return bool(self.mrtds)
 
 
 def parse_tolerate(names: Iterable[str]) -> frozenset[Weakness]:

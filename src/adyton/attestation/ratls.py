@@ -1,59 +1,89 @@
 """RA-TLS: self-signed certificates that carry a quote over their own key, a nonce and a purpose.
 
-The evidence is the TCG DICE tagged evidence extension 2.23.133.5.4.9: CBOR tag 60000 over [quote, claims], claims as
-in :mod:`adyton.attestation.report_data`. The older extension with a bare quote is not read: it has no nonce and no
-purpose. TLS proves that the peer holds the certificate's key; everything else is proven here.
+Written is one form, read are those of :mod:`adyton.attestation.tls_forms`. This project's protocols accept only what
+binds all three (:func:`open_certificate`); who deals with other implementations may accept a binding to the key, and is
+told that nothing else was asked (:func:`open_key_bound_certificate`). TLS proves that the peer holds the certificate's
+key; everything else is proven here.
 
 A nonce is used once: who issues nonces forgets one when it is presented, before verifying. OpenSSL may call a verify
-callback more than once for one certificate, and not at all for a resumed session, so verify after the handshake, and
-switch tickets off.
+callback more than once for one certificate, and not at all for a resumed session: :mod:`adyton.web.peercert` sees to
+both.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-import cbor2
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from adyton.attestation.chain import LIBRARY_ERRORS, load_certificate
 from adyton.attestation.checks import Recorder
 from adyton.attestation.errors import AttestationError, Finding, Outcome
-from adyton.attestation.quote import MAX_QUOTE_BYTES
-from adyton.attestation.report_data import MAX_CLAIMS_BYTES, Claims, claims_bytes, decode_cbor, report_data
+from adyton.attestation.quote import parse_quote
+from adyton.attestation.report_data import claims_bytes, report_data
+from adyton.attestation.tls_forms import (
+    MAX_CERTIFICATE_BYTES,
+    TAGGED_EVIDENCE,
+    Binding,
+    CertificateEvidence,
+    Form,
+    claimed_nonce,
+    encode_tagged_evidence,
+    load_self_signed,
+    read_certificate,
+    read_evidence,
+)
 from adyton.base.clock import utc_now
 
 if TYPE_CHECKING:
     from adyton.attestation.collateral import Collateral
     from adyton.attestation.evidence import VerifiedEvidence
-    from adyton.attestation.policy import QuotePolicy
+    from adyton.attestation.policy import HealthPolicy, QuotePolicy
+    from adyton.attestation.verdict import Verdict
 
-TAGGED_EVIDENCE: Final = x509.ObjectIdentifier("2.23.133.5.4.9")
-MAX_CERTIFICATE_BYTES: Final = MAX_QUOTE_BYTES + (8 << 10)
+__all__ = [
+    "BINDING_CHECK",
+    "CERTIFICATE_CHECKS",
+    "MAX_CERTIFICATE_BYTES",
+    "Binding",
+    "CertificateEvidence",
+    "EvidenceSource",
+    "Form",
+    "OpenedCertificate",
+    "appraise_certificate",
+    "bind",
+    "claimed_nonce",
+    "extract",
+    "make_certificate",
+    "open_certificate",
+    "open_key_bound_certificate",
+    "read_certificate",
+    "verify_certificate",
+    "verify_key_bound_certificate",
+]
+
 LIFETIME: Final = timedelta(hours=1)  # freshness comes from the nonce; the dates only bound an accident
 CLOCK_SKEW: Final = timedelta(minutes=5)
 
-_TAG = 60000
-
 # Codes of the checks on the certificate, before those on its quote (adyton.attestation.checks).
 CERTIFICATE_CHECKS: Final[dict[str, str]] = {
-    "attestation.certificate.format": "one self-signed certificate on P-256 or P-384 with one evidence extension",
+    "attestation.certificate.format": "one self-signed certificate on P-256 or P-384 with evidence in one extension",
     "attestation.certificate.validity": "now is within the certificate's dates",
-    "attestation.claims": "the evidence is a quote and claims with key hash, nonce and purpose, and nothing else",
+    "attestation.claims": "the evidence is a quote and claims that bind what the relying party asks for",
     "attestation.key": "the claims name the certificate's own key",
     "attestation.purpose": "the claims name the purpose that is expected here",
     "attestation.freshness": "the claims hold the nonce that was issued for this handshake",
 }
 BINDING_CHECK: Final = "attestation.report_data"  # the quote is over these claims, and the rest of it is zero
+
+_UNBOUND = "the quote is not over the claims of the certificate, or its report data does not end in zeros"
 
 
 class EvidenceSource(Protocol):
@@ -64,12 +94,16 @@ class EvidenceSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateEvidence:
-    """A certificate's evidence whose claims were checked; the quote is still unverified."""
+class OpenedCertificate:
+    """A certificate that passed every check but those on its quote."""
 
-    quote: bytes
-    claims: bytes
+    evidence: CertificateEvidence
     findings: tuple[Finding, ...]
+
+    @property
+    def quote(self) -> bytes:
+        """The quote, still unverified."""
+        return self.evidence.quote
 
 
 def make_certificate(
@@ -98,7 +132,7 @@ def make_certificate(
     start = now or utc_now()
     public = private_key.public_key()
     claims = claims_bytes(purpose, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), nonce)
-    evidence = cbor2.dumps(cbor2.CBORTag(_TAG, [source.quote(report_data(claims)), claims]), canonical=True)
+    evidence = encode_tagged_evidence(source.quote(report_data(claims)), claims)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Adyton RA-TLS")])
     builder = (
         x509.CertificateBuilder()
@@ -115,47 +149,70 @@ def make_certificate(
 
 
 def extract(der: bytes) -> tuple[bytes, bytes]:
-    """Take quote and claims out of a certificate, unverified.
+    """Take quote and encoded claims (none in the legacy form) out of a certificate, unverified.
 
     Raises:
-        AttestationError: ``attestation.certificate.format`` or ``attestation.claims``.
+        AttestationError: as :func:`read_certificate`.
     """
-    return _evidence(_certificate(der))
+    carried = read_certificate(der)
+    return carried.quote, carried.claims
 
 
-def open_certificate(der: bytes, *, purpose: str, nonce: bytes, now: datetime) -> CertificateEvidence:
+def open_certificate(der: bytes, *, purpose: str, nonce: bytes, now: datetime) -> OpenedCertificate:
     """Check everything about a certificate but its quote; who calls this verifies the quote and its report data next.
+
+    Raises:
+        AttestationError: the code of the first failed check of :data:`CERTIFICATE_CHECKS`, and all findings;
+            ``attestation.certificate.legacy`` for evidence of the form that binds neither nonce nor purpose.
+    """
+    record = Recorder()
+    certificate = record.run("attestation.certificate.format", load_self_signed, der)
+    carried = record.run("attestation.claims", _fully_bound, certificate)
+    record.run("attestation.certificate.validity", _check_dates, carried, now)
+    record.run("attestation.key", _check_key, carried)
+    record.run("attestation.purpose", _check_purpose, carried, purpose)
+    record.run("attestation.freshness", _check_nonce, carried, nonce)
+    return _opened(carried, record.conclude(tuple(CERTIFICATE_CHECKS)))
+
+
+def open_key_bound_certificate(der: bytes, *, now: datetime, nonce: bytes | None = None) -> OpenedCertificate:
+    """Check a certificate of any form, for a relying party that asks for a binding to the key only.
+
+    What this accepts proves that an enclave once made this key. Without ``nonce`` it says nothing about now, and never
+    anything about the protocol that the evidence was made for; the findings say ``not_asked``. Not for handing out
+    secrets of this project: that takes :func:`open_certificate`.
+
+    Args:
+        der: the certificate.
+        now: time of the check.
+        nonce: the nonce that the evidence must hold, where the implementation at the other end takes one.
 
     Raises:
         AttestationError: the code of the first failed check of :data:`CERTIFICATE_CHECKS`, and all findings.
     """
     record = Recorder()
-    certificate = record.run("attestation.certificate.format", _certificate, der)
-    record.run("attestation.certificate.validity", _check_dates, certificate, now)
-    evidence = record.run("attestation.claims", _evidence_and_claims, certificate)
-    claims = None if evidence is None else evidence[2]
-    record.run("attestation.key", _check_key, claims, certificate)
-    record.run("attestation.purpose", _check_purpose, claims, purpose)
-    record.run("attestation.freshness", _check_nonce, claims, nonce)
-    findings = record.conclude(tuple(CERTIFICATE_CHECKS))
-    if evidence is None:
-        raise AttestationError("not every check was made", code="attestation.incomplete", findings=findings)
-    return CertificateEvidence(evidence[0], evidence[1], findings)
+    certificate = record.run("attestation.certificate.format", load_self_signed, der)
+    carried = record.run("attestation.claims", read_evidence, certificate)
+    record.run("attestation.certificate.validity", _check_dates, carried, now)
+    record.run("attestation.key", _check_key, carried)
+    unasked = ["attestation.purpose"]
+    if nonce is None:
+        unasked.append("attestation.freshness")
+    else:
+        record.run("attestation.freshness", _check_nonce, carried, nonce)
+    findings = record.conclude([check for check in CERTIFICATE_CHECKS if check not in unasked])
+    return _opened(carried, _in_order((*findings, *(Finding(check, Outcome.NOT_ASKED) for check in unasked))))
 
 
-def bind(evidence: VerifiedEvidence, opened: CertificateEvidence) -> VerifiedEvidence:
+def bind(evidence: VerifiedEvidence, opened: OpenedCertificate) -> VerifiedEvidence:
     """Check that the verified quote is over the certificate's claims, and join the findings.
 
     Raises:
         AttestationError: ``attestation.report_data``.
     """
-    if not hmac.compare_digest(evidence.report_data, report_data(opened.claims)):
+    if not hmac.compare_digest(evidence.report_data, opened.evidence.report_data):
         failed = Finding(BINDING_CHECK, Outcome.FAILED)
-        raise AttestationError(
-            "the quote is not over the claims of the certificate, or its report data does not end in zeros",
-            code=BINDING_CHECK,
-            findings=(*opened.findings, *evidence.checks, failed),
-        )
+        raise AttestationError(_UNBOUND, code=BINDING_CHECK, findings=(*opened.findings, *evidence.checks, failed))
     passed = Finding(BINDING_CHECK, Outcome.PASSED)
     return replace(evidence, checks=(*opened.findings, *evidence.checks, passed))
 
@@ -169,82 +226,120 @@ def verify_certificate(
         AttestationError: a code of :data:`CERTIFICATE_CHECKS`, of
             :data:`~adyton.attestation.checks.QUOTE_CHECKS`, or ``attestation.report_data``.
     """
-    opened = open_certificate(der, purpose=purpose, nonce=nonce, now=now)
+    return _verify(open_certificate(der, purpose=purpose, nonce=nonce, now=now), collateral, policy, now)
+
+
+def verify_key_bound_certificate(
+    der: bytes, *, collateral: Collateral, policy: QuotePolicy, now: datetime, nonce: bytes | None = None
+) -> VerifiedEvidence:
+    """Verify a certificate of any form, asking for no more than :func:`open_key_bound_certificate` does.
+
+    Raises:
+        AttestationError: as :func:`verify_certificate`.
+    """
+    return _verify(open_key_bound_certificate(der, now=now, nonce=nonce), collateral, policy, now)
+
+
+def appraise_certificate(der: bytes, collateral: Collateral, policy: HealthPolicy, now: datetime) -> Verdict:
+    """Judge a certificate of any form for a person: the quote's verdict with the certificate's checks before it.
+
+    Raises:
+        AttestationError: the certificate carries nothing that could be judged; as :func:`read_certificate`.
+    """
+    from adyton.attestation.steps import appraise_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
+
+    carried = read_certificate(der)
+    try:
+        findings, error = open_key_bound_certificate(der, now=now).findings, None
+    except AttestationError as failure:
+        findings, error = failure.findings, failure
+    quoted = appraise_quote(carried.quote, collateral, policy, now)
+    bound = _bound(carried)
+    unbound = None if bound.outcome is Outcome.PASSED else AttestationError(_UNBOUND, code=BINDING_CHECK)
+    first = error or (AttestationError(quoted.message, code=quoted.code) if quoted.code else unbound)
+    needed = tuple(_sentence(each) for each in (error, unbound) if each is not None)
+    return replace(
+        quoted,
+        trusted=quoted.trusted and first is None,
+        checks=(*findings, *quoted.checks, bound),
+        code="" if first is None else first.code,
+        message="" if first is None else first.message,
+        needed=(*needed, *quoted.needed),
+    )
+
+
+def _verify(opened: OpenedCertificate, collateral: Collateral, policy: QuotePolicy, now: datetime) -> VerifiedEvidence:
     from adyton.attestation.steps import verify_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
 
     return bind(verify_quote(opened.quote, collateral, policy, now), opened)
 
 
-def _certificate(der: bytes) -> x509.Certificate:
-    if len(der) > MAX_CERTIFICATE_BYTES:
-        raise _format_error(f"a certificate of {len(der)} bytes is over the limit")
+def _opened(carried: CertificateEvidence | None, findings: tuple[Finding, ...]) -> OpenedCertificate:
+    if carried is None:
+        raise AttestationError("not every check was made", code="attestation.incomplete", findings=findings)
+    return OpenedCertificate(carried, findings)
+
+
+def _in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    order = list(CERTIFICATE_CHECKS)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.check)))
+
+
+def _bound(carried: CertificateEvidence) -> Finding:
     try:
-        certificate = load_certificate(der, "the certificate")
-        certificate.verify_directly_issued_by(certificate)
-    except (AttestationError, InvalidSignature, *LIBRARY_ERRORS) as error:
-        raise _format_error("not a self-signed certificate") from error
-    key = certificate.public_key()
-    critical = {extension.oid for extension in certificate.extensions if extension.critical}
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1)):
-        raise _format_error("the certificate's key is neither P-256 nor P-384")
-    if critical - {x509.BasicConstraints.oid, x509.KeyUsage.oid}:
-        raise _format_error("the certificate has an unknown critical extension")
-    return certificate
+        found = parse_quote(carried.quote).body.report_data
+    except AttestationError:
+        return Finding(BINDING_CHECK, Outcome.NOT_RUN)
+    same = hmac.compare_digest(found, carried.report_data)
+    return Finding(BINDING_CHECK, Outcome.PASSED if same else Outcome.FAILED)
 
 
-def _evidence(certificate: x509.Certificate) -> tuple[bytes, bytes]:
-    try:
-        value = certificate.extensions.get_extension_for_oid(TAGGED_EVIDENCE).value
-    except x509.ExtensionNotFound as error:
-        raise _format_error(f"the certificate has no evidence extension {TAGGED_EVIDENCE.dotted_string}") from error
-    data = value.public_bytes()
-    tagged = decode_cbor(data, MAX_CERTIFICATE_BYTES, "evidence")
-    if not isinstance(tagged, cbor2.CBORTag) or tagged.tag != _TAG:
-        raise AttestationError(f"the evidence does not have CBOR tag {_TAG}", code="attestation.claims")
-    pair = tagged.value
-    if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(item, bytes) for item in pair)):
-        raise AttestationError("the evidence is not a quote and claims", code="attestation.claims")
-    quote, claims = pair
-    if len(claims) > MAX_CLAIMS_BYTES or cbor2.dumps(cbor2.CBORTag(_TAG, [quote, claims]), canonical=True) != data:
-        raise AttestationError("the evidence is not in deterministic CBOR", code="attestation.claims")
-    return quote, claims
+def _sentence(error: AttestationError) -> str:
+    return error.hint or f"that this does not hold: {error.message}"
 
 
-def _evidence_and_claims(certificate: x509.Certificate) -> tuple[bytes, bytes, Claims]:
-    quote, claims = _evidence(certificate)
-    return quote, claims, Claims.parse(claims)
-
-
-def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+def _fully_bound(certificate: x509.Certificate) -> CertificateEvidence:
+    carried = read_evidence(certificate)
+    if carried.form is Form.LEGACY:
         raise AttestationError(
-            f"the certificate is valid to {certificate.not_valid_after_utc.isoformat()}, it is {now.isoformat()}",
+            "the evidence is a bare quote over the key: it binds neither nonce nor purpose",
+            code="attestation.certificate.legacy",
+            hint="make the certificate with tagged evidence over key, nonce and purpose",
+        )
+    if carried.form is not Form.DICE:
+        raise AttestationError(
+            "the claims have no purpose, so the evidence may have been made for another protocol",
+            code="attestation.claims",
+        )
+    return carried
+
+
+def _check_dates(carried: CertificateEvidence, now: datetime) -> None:
+    if not carried.window.holds(now):
+        raise AttestationError(
+            f"the certificate is valid from {carried.window.start.isoformat()} to {carried.window.end.isoformat()},"
+            f" it is {now.isoformat()}",
             code="attestation.certificate.validity",
             hint="check the clocks of both ends",
         )
 
 
-def _check_key(claims: Claims, certificate: x509.Certificate) -> None:
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if not hmac.compare_digest(claims.spki_sha256, hashlib.sha256(spki).digest()):
+def _check_key(carried: CertificateEvidence) -> None:
+    if not carried.names_key:
         raise AttestationError("the evidence is for another key than the certificate's", code="attestation.key")
 
 
-def _check_purpose(claims: Claims, purpose: str) -> None:
-    if not hmac.compare_digest(claims.purpose.encode(), purpose.encode()):
+def _check_purpose(carried: CertificateEvidence, purpose: str) -> None:
+    if not hmac.compare_digest(carried.purpose.encode(), purpose.encode()):
         raise AttestationError(
-            f"the evidence is for {claims.purpose!r}, not for {purpose!r}", code="attestation.purpose"
+            f"the evidence is for {carried.purpose!r}, not for {purpose!r}", code="attestation.purpose"
         )
 
 
-def _check_nonce(claims: Claims, nonce: bytes) -> None:
-    if not hmac.compare_digest(claims.nonce, nonce):
+def _check_nonce(carried: CertificateEvidence, nonce: bytes) -> None:
+    if not nonce or not hmac.compare_digest(carried.nonce, nonce):
         raise AttestationError(
             "the evidence does not hold the nonce that was issued",
             code="attestation.freshness",
             hint="ask for a new nonce and make new evidence with it",
         )
-
-
-def _format_error(message: str) -> AttestationError:
-    return AttestationError(message, code="attestation.certificate.format")

@@ -16,15 +16,16 @@ REPORT_DATA_BYTES = 64
 
 
 class Flag(IntFlag):
-    """ATTRIBUTES.FLAGS."""
+    """ATTRIBUTES.FLAGS (chapter "SGX Data Structures", ATTRIBUTES); bits without a name are reserved, zero."""
 
-    INIT = 0x01
-    DEBUG = 0x02
+    INIT = 0x01  # EINIT has run
+    DEBUG = 0x02  # the host may read and write the enclave
     MODE64BIT = 0x04
-    PROVISIONKEY = 0x10
-    EINITTOKENKEY = 0x20
-    CET = 0x40
-    KSS = 0x80
+    PROVISIONKEY = 0x10  # may derive keys that name the platform
+    EINITTOKENKEY = 0x20  # may decide which enclaves start
+    CET = 0x40  # control-flow enforcement
+    KSS = 0x80  # key separation and sharing: CONFIGID, ISVFAMILYID, ISVEXTPRODID
+    AEXNOTIFY = 0x400  # threads learn of interrupts by the host
 
 
 XFRM_LEGACY = 0x3  # x87 and SSE: always set

@@ -40,8 +40,8 @@ class Verdict:
             where a technology has none.
         advisories: all vendor advisories that apply, sorted.
         needed: what would have to be otherwise for the evidence to pass, one sentence for each failed check.
-        identity: names and lowercase hex values of what was measured, in reading order: claims of the evidence, and
-            worth as much as the checks on it.
+        identity: names and values of what was measured, in reading order, bytes in lowercase hex and numbers in
+            decimal: claims of the evidence, and worth as much as the checks on it.
         valid_until: when the first certificate, list or document behind the verdict ends.
     """
 

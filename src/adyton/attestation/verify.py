@@ -5,35 +5,52 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+from adyton.attestation.assessment import Judgements, OpenedQuote, assess
 from adyton.attestation.checks import Recorder
-from adyton.attestation.collateral import Collateral, CollateralSource
+from adyton.attestation.collateral import Collateral, CollateralSource, PlatformId
 from adyton.attestation.errors import AttestationError, Outcome
-from adyton.attestation.evidence import VerifiedEvidence
-from adyton.attestation.judge import JudgedCollateral, JudgedPck, PlatformId, judge_collateral, judge_pck, platform_of
+from adyton.attestation.evidence import VerifiedEnclave, VerifiedEvidence, VerifiedTd, require_enclave
+from adyton.attestation.judge import (
+    JudgedCollateral,
+    JudgedPck,
+    judge_collateral,
+    judge_pck,
+    platform_of,
+)
 from adyton.attestation.opinion import second_opinion
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.quote import parse_quote
+from adyton.attestation.quote import Quote, parse_quote
 from adyton.attestation.ratls import bind, open_certificate
-from adyton.attestation.steps import assess, verify_quote
+from adyton.attestation.signer import JudgedSigner, judge_signer, signer_bytes
+from adyton.attestation.steps import appraise_quote, verify_quote
 from adyton.base.clock import Clock, utc_now
 
-__all__ = ["VerifiedEvidence", "Verifier", "verify_quote"]
+__all__ = [
+    "VerifiedEnclave",
+    "VerifiedEvidence",
+    "VerifiedTd",
+    "Verifier",
+    "appraise_quote",
+    "require_enclave",
+    "verify_quote",
+]
 
 MAX_REMEMBERED: Final = 1024  # entries of each memory: bounds what a stream of hostile quotes can occupy
 
-K = TypeVar("K")
 V = TypeVar("V")
 
 
 class Verifier:
     """Verifies quotes and RA-TLS certificates; thread-safe, one for a whole service.
 
-    It fetches the collateral that a quote needs, keeps the judgements of collateral and PCK chains (keyed by all of
-    their bytes), and asks a second verifier on the first appearance of a platform under each copy of collateral.
+    It fetches the collateral that a quote needs, keeps the judgements of collateral, PCK chains and attestation keys
+    (named by all bytes that they are of), and asks a second verifier on the first appearance of an attestation key of
+    a platform under each copy of collateral.
 
     Args:
         source: where collateral comes from, usually a :class:`~adyton.attestation.collateral.CollateralCache`.
@@ -43,10 +60,11 @@ class Verifier:
     def __init__(self, source: CollateralSource, *, clock: Clock = utc_now) -> None:
         self._source = source
         self._clock = clock
-        self._platforms: _Memory[bytes, PlatformId] = _Memory()
-        self._collateral: _Memory[bytes, JudgedCollateral] = _Memory()
-        self._pck: _Memory[bytes, JudgedPck] = _Memory()
-        self._seen: _Memory[bytes, bool] = _Memory()
+        self._platforms: _Memory[PlatformId] = _Memory()
+        self._collateral: _Memory[JudgedCollateral] = _Memory()
+        self._pck: _Memory[JudgedPck] = _Memory()
+        self._signers: _Memory[JudgedSigner] = _Memory()
+        self._seen: _Memory[bool] = _Memory()
 
     def verify(self, quote: bytes, policy: QuotePolicy) -> VerifiedEvidence:
         """Verify a quote now.
@@ -61,17 +79,29 @@ class Verifier:
         if parsed is None:
             record.conclude(())
             raise AttestationError("the quote cannot be read", code="attestation.quote.format")
-        platform_key = hashlib.sha256(parsed.certification + repr(policy.anchors).encode()).digest()
+        chain_digest = hashlib.sha256(parsed.certification).digest()
+        platform_key = (chain_digest, parsed.certification_type, parsed.kind, policy.anchors)
         platform = self._platforms.get(platform_key) or self._platforms.put(
             platform_key, platform_of(parsed, policy.anchors)
         )
-        collateral = self._source.fetch(platform.fmspc, platform.ca)
+        collateral = self._source.fetch(platform.fmspc, platform.ca, platform.kind)
+        judgements, signer_key = self._judged(parsed, quote, chain_digest, collateral)
+        evidence = assess(record, OpenedQuote.of(parsed, quote), judgements, policy=policy, now=now).conclude()
+        return self._with_second_opinion(quote, collateral, evidence, signer_key, now)
+
+    def _judged(
+        self, quote: Quote, data: bytes, chain_digest: bytes, collateral: Collateral
+    ) -> tuple[Judgements, Hashable]:
+        """What is remembered of exactly these bytes, or judged now; and the name of the signer's judgement."""
         digest = collateral.digest
+        pck_key = (digest, chain_digest, quote.certification_type)
+        signer_key = (*pck_key, signer_bytes(quote, data))
         judged = self._collateral.get(digest) or self._collateral.put(digest, judge_collateral(collateral))
-        chain_key = hashlib.sha256(digest + parsed.certification).digest()
-        pck = self._pck.get(chain_key) or self._pck.put(chain_key, judge_pck(parsed, judged.documents))
-        evidence = assess(record, parsed, judged, pck, policy=policy, now=now)
-        return self._with_second_opinion(quote, collateral, evidence, chain_key, now)
+        pck = self._pck.get(pck_key) or self._pck.put(pck_key, judge_pck(quote, judged.documents))
+        signer = self._signers.get(signer_key) or self._signers.put(
+            signer_key, judge_signer(quote, judged.documents, pck.pck)
+        )
+        return Judgements(judged, pck, signer), signer_key
 
     def verify_certificate(self, der: bytes, *, purpose: str, nonce: bytes, policy: QuotePolicy) -> VerifiedEvidence:
         """Verify an RA-TLS certificate now.
@@ -85,33 +115,31 @@ class Verifier:
         return bind(self.verify(opened.quote, policy), opened)
 
     def _with_second_opinion(
-        self, quote: bytes, collateral: Collateral, evidence: VerifiedEvidence, chain_key: bytes, now: datetime
+        self, quote: bytes, collateral: Collateral, evidence: VerifiedEvidence, signer_key: Hashable, now: datetime
     ) -> VerifiedEvidence:
-        if self._seen.get(chain_key):
+        if self._seen.get(signer_key):
             return evidence
         finding = second_opinion(quote, collateral, evidence, now)
-        if finding is None:
-            return evidence  # debug evidence: the platform still counts as unseen
-        if finding.outcome is Outcome.PASSED:
-            self._seen.put(chain_key, value=True)
+        if finding.outcome is Outcome.PASSED:  # where it is not asked, the platform still counts as unseen
+            self._seen.put(signer_key, value=True)
         return replace(evidence, checks=(*evidence.checks, finding))
 
 
-class _Memory(Generic[K, V]):
-    """The most recently used entries, up to a bound."""
+class _Memory(Generic[V]):
+    """The most recently used entries, up to a bound, by a name that holds every byte that decides."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._entries: OrderedDict[Hashable, V] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: K) -> V | None:
+    def get(self, key: Hashable) -> V | None:
         with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key]
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
 
-    def put(self, key: K, value: V) -> V:
+    def put(self, key: Hashable, value: V) -> V:
         with self._lock:
             self._entries[key] = value
             self._entries.move_to_end(key)

@@ -16,7 +16,9 @@ both       ``GET /attestation?nonce=``    200 · 400
 both       ``GET /v1/collateral``         200 · 503
 =========  =============================  ====================================================================
 
-503 means: no verdict now, trying again may help. Both have the health and metrics routes of every service.
+503 means: no verdict now, trying again may help. A refusal of ``/v1/config`` says its code and nothing else: reasons
+name measurements and policies, which are no business of a peer that is not attested; they are in the audit log. Both
+ports have the health and metrics routes of every service.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from pydantic import ValidationError
 
 from adyton import __version__
 from adyton.attestation.errors import AttestationError
-from adyton.base.errors import AdytonError, InputError
+from adyton.base.errors import AdytonError, InputError, NotFoundError, UnavailableError
 from adyton.cas.attested import ReleaseService
 from adyton.cas.authority import Authority
 from adyton.cas.errors import ConflictError, ForbiddenError, ReleaseRefusedError, UnauthenticatedError
@@ -59,6 +61,8 @@ _STATUSES: Final = (
     (AttestationError, 403),
 )
 _MAX_CONFIG_REQUEST: Final = 4096  # two names
+_REFUSAL: Final = "the audit log of the CAS has the reason"
+_NO_VERDICT: Final = "no verdict is possible now; the log of the CAS has the reason"
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -113,11 +117,25 @@ def build_attested_app(releases: ReleaseService, prover: Prover) -> FastAPI:
             answer = releases.release(client_certificate(dict(request.scope)), _config_request(body))
         except AdytonError as error:
             verdicts.labels(error.code).inc()
-            raise
+            raise _disclosed(error) from error
         verdicts.labels("released").inc()
         return answer
 
     return app
+
+
+def _disclosed(error: AdytonError) -> AdytonError:
+    """What a peer that is not attested may know of an error: its code. What it got wrong itself, it is told."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, (AttestationError, ReleaseRefusedError)):
+        return ReleaseRefusedError(_REFUSAL, code=error.code, hint="")
+    for kind in (UnauthenticatedError, CasIdentityError, NotFoundError):
+        if isinstance(error, kind):
+            return kind(_REFUSAL, code=error.code)
+    if isinstance(error, UnavailableError):
+        return UnavailableError(_NO_VERDICT, code=error.code)
+    return AdytonError(_NO_VERDICT, code=error.code)
 
 
 def _proof_routes(prover: Prover) -> APIRouter:

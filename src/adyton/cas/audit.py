@@ -59,8 +59,8 @@ class AuditEvent:
         session: first 16 hex digits of the SHA-256 of the session's name (:func:`adyton.base.log.short_hash`).
         session_hash: hash of the session's version that was judged by.
         service: name of the service.
-        mrenclave: verified measurement, hex; of refused evidence the claimed one, and ``tier`` is empty.
-        tier: trust tier of the evidence.
+        mrenclave: verified measurement, hex; of refused evidence the claimed one.
+        tier: trust tier of the evidence; of refused evidence only where its signatures hold, else empty.
         client: key hash of the caller.
         detail: one line: the reason.
     """

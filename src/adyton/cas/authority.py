@@ -2,7 +2,7 @@
 
 Two kinds of leaf, told apart by what only one of them has: the REST server's certificate carries DNS names, among them
 :data:`adyton.cas.identity.SERVER_NAME`; an attested service's carries the URI ``adyton:<session>/<service>`` and no DNS
-name, so a service can never pass for the CAS.
+name, so a service can never pass for the CAS. :mod:`adyton.cas.peers` reads the latter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,13 +27,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from adyton.base.secret import Secret
 from adyton.cas.identity import SERVER_NAME
+from adyton.cas.peers import TIER_OID, ServiceIdentity
 
 ROOT_DAYS: Final = 5 * 365
-LEAF_HOURS: Final = 24
+SERVER_HOURS: Final = 24
+IDENTITY_HOURS: Final = 4  # the verdict of an attestation: as long as it may stand without a new one
 _SKEW: Final = timedelta(minutes=5)  # a verifier's clock may be behind ours
-
-TIER_OID: Final = ObjectIdentifier("2.25.245353832141234729002175228261516267723")
-"""Extension with the evidence's trust tier (UTF8String): ``intel`` or ``sim:<fingerprint>``. A UUID arc (X.667)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Authority:
         """A new root."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Adyton CAS root")])
-        builder = _builder(name, name, key.public_key(), now, timedelta(days=ROOT_DAYS))
+        builder = _builder(name, name, key.public_key(), now, now + timedelta(days=ROOT_DAYS))
         root = (
             builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(certificates=True), critical=True)
@@ -85,16 +84,29 @@ class Authority:
         others = [_general_name(name) for name in names]
         alternative = x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME), *others])
         usages = (ExtendedKeyUsageOID.SERVER_AUTH,)
-        return self._issue(key, "Adyton CAS", alternative, usages=usages, tier=None, now=now)
+        return self._issue(
+            key, "Adyton CAS", alternative, usages=usages, tier=None, now=now, end=now + timedelta(hours=SERVER_HOURS)
+        )
 
-    def issue_identity(self, spki: bytes, session: str, service: str, tier: str, now: datetime) -> bytes:
-        """An attested service's certificate (PEM, 24 h) over the key that was attested (DER SPKI)."""
+    def issue_identity(
+        self, spki: bytes, identity: ServiceIdentity, now: datetime, *, until: datetime | None = None
+    ) -> bytes:
+        """An attested service's certificate (PEM, 4 h, or less where its session ends ``until`` then).
+
+        Args:
+            spki: the key that was attested (DER).
+            identity: what it was attested as.
+            now: start.
+            until: when its session ends.
+        """
         key = load_der_public_key(spki)
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise TypeError("identity certificates are made over elliptic curve keys")
-        alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"adyton:{session}/{service}")])
+        alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.uri)])
         usages = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
-        return self._issue(key, service[:64], alternative, usages=usages, tier=tier, now=now)
+        end = now + timedelta(hours=IDENTITY_HOURS)
+        end = end if until is None else min(end, until)
+        return self._issue(key, identity.service[:64], alternative, usages=usages, tier=identity.tier, now=now, end=end)
 
     def _issue(
         self,
@@ -105,10 +117,11 @@ class Authority:
         usages: tuple[ObjectIdentifier, ...],
         tier: str | None,
         now: datetime,
+        end: datetime,
     ) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = (
-            _builder(subject, self.root.subject, key, now, timedelta(hours=LEAF_HOURS))
+            _builder(subject, self.root.subject, key, now, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -120,18 +133,8 @@ class Authority:
         return builder.sign(self.key, SHA256()).public_bytes(Encoding.PEM)
 
 
-def tier_of(certificate: x509.Certificate) -> str:
-    """The tier in an identity certificate.
-
-    Raises:
-        x509.ExtensionNotFound: it has none.
-    """
-    value: Any = certificate.extensions.get_extension_for_oid(TIER_OID).value
-    return bytes(value.value[2:]).decode()
-
-
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, validity: timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, end: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -140,7 +143,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(now + validity)
+        .not_valid_after(end)
     )
 
 

@@ -41,7 +41,7 @@ from adyton.cas.identity import (
 from adyton.cas.tlsclient import CasRefusedError, Connect, TlsConnection, load_identity, tcp, tls_context
 
 if TYPE_CHECKING:
-    from adyton.attestation.evidence import VerifiedEvidence
+    from adyton.attestation.evidence import VerifiedEnclave
     from adyton.attestation.policy import QuotePolicy
     from adyton.attestation.ratls import EvidenceSource
 
@@ -129,7 +129,7 @@ class SessionInfo:
 class AttestedCas:
     """A CAS whose evidence was verified: what it is, the key of its connection and its root certificate (PEM)."""
 
-    evidence: VerifiedEvidence
+    evidence: VerifiedEnclave
     server_spki: bytes
     authority_pem: str
 
@@ -333,7 +333,8 @@ def _session_info(answer: Any) -> SessionInfo:  # noqa: ANN401
     def decode(value: Any) -> SessionInfo:  # noqa: ANN401
         return SessionInfo(_text(value["name"]), _text(value["hash"]), value.get("document"))
 
-    return _decode(decode, answer)  # type: ignore[no-any-return]
+    info: SessionInfo = _decode(decode, answer)
+    return info
 
 
 def _service_config(answer: Any, key: ec.EllipticCurvePrivateKey) -> ServiceConfig:  # noqa: ANN401

@@ -24,7 +24,7 @@ from adyton.base.errors import AdytonError
 
 if TYPE_CHECKING:
     from adyton.attestation.collateral import Collateral
-    from adyton.attestation.evidence import VerifiedEvidence
+    from adyton.attestation.evidence import VerifiedEnclave
     from adyton.attestation.policy import QuotePolicy
 
 SERVER_NAME: Final = "cas.adyton.internal"
@@ -74,7 +74,7 @@ def verify_identity(
     collateral: Collateral,
     policy: QuotePolicy,
     now: datetime,
-) -> VerifiedEvidence:
+) -> VerifiedEnclave:
     """Check that the peer of a TLS connection is a CAS that ``policy`` accepts.
 
     1. the evidence is over the very key that the connection proved (TLS 1.3 CertificateVerify);
@@ -93,6 +93,7 @@ def verify_identity(
         AttestationError: the evidence does not hold.
     """
     # only who verifies pays the import
+    from adyton.attestation.evidence import require_enclave  # noqa: PLC0415
     from adyton.attestation.ratls import verify_certificate  # noqa: PLC0415
     from adyton.attestation.report_data import CAS_ATTESTATION  # noqa: PLC0415
 
@@ -100,11 +101,13 @@ def verify_identity(
         raise CasIdentityError(
             "the evidence of the CAS is over another key than its connection", code="cas.identity.key"
         )
-    return verify_certificate(
-        proof.certificate,
-        purpose=CAS_ATTESTATION,
-        nonce=identity_nonce(nonce, proof.authority),
-        collateral=collateral,
-        policy=policy,
-        now=now,
+    return require_enclave(
+        verify_certificate(
+            proof.certificate,
+            purpose=CAS_ATTESTATION,
+            nonce=identity_nonce(nonce, proof.authority),
+            collateral=collateral,
+            policy=policy,
+            now=now,
+        )
     )

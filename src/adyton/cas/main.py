@@ -21,7 +21,9 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from adyton.attestation.collateral import CollateralCache, PccsClient
+from adyton.attestation.anchors import require_production
+from adyton.attestation.collateral_cache import CollateralCache, CollateralMetrics, Refresher
+from adyton.attestation.pccs import PccsClient
 from adyton.attestation.verify import Verifier
 from adyton.base import log
 from adyton.base.clock import Clock, utc_now
@@ -47,15 +49,17 @@ _log = log.get_logger("cas")
 
 @dataclass(frozen=True, slots=True)
 class Cas:
-    """An opened CAS: its two applications and what proves it."""
+    """An opened CAS: its two applications, what proves it, and what keeps its collateral fresh once started."""
 
     rest: FastAPI
     attested: FastAPI
     prover: Prover
     engine: Engine
+    refresher: Refresher
 
     def close(self) -> None:
         """Let go of the database."""
+        self.refresher.stop()
         self.engine.dispose()
 
 
@@ -78,14 +82,18 @@ def build(settings: CasSettings, platform: Platform, clock: Clock = utc_now) -> 
     repo = SessionRepo(engine, master)
     authority = repo.authority(clock())
     audit = AuditLog(engine, master, clock)
-    collateral = CollateralCache(PccsClient(settings.pccs_url), clock=clock)
+    folder = settings.database / "collateral"  # where it may also be imported to; nothing in it is trusted
+    collateral = CollateralCache(PccsClient(settings.pccs_url), settings.trust_anchors, clock=clock, folder=folder)
     verifier = Verifier(collateral, clock=clock)
     prover = Prover(platform, authority, collateral, anchors=settings.trust_anchors, names=settings.names, clock=clock)
     sessions = SessionService(repo, audit, Quota(settings.sessions_per_creator), clock)
     releases = ReleaseService(repo, audit, authority, verifier=verifier, anchors=settings.trust_anchors, clock=clock)
     tiers = ",".join(settings.anchors)
     audit.append(AuditEvent("start", "done", mrenclave=platform.identity().mrenclave.hex(), tier=tiers))
-    return Cas(build_rest_app(sessions, prover, authority), build_attested_app(releases, prover), prover, engine)
+    rest, attested = build_rest_app(sessions, prover, authority), build_attested_app(releases, prover)
+    for app in (rest, attested):
+        app.state.registry.register(CollateralMetrics(collateral))
+    return Cas(rest, attested, prover, engine, Refresher(collateral))
 
 
 def serve(cas: Cas, rest: socket.socket, attested: socket.socket) -> None:
@@ -158,12 +166,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: CasSettings) -> None:
-    from adyton.platform.client import EnclavePlatform  # noqa: PLC0415  # only a process in an enclave has one
+    from adyton.platform.detect import enclave_platform  # noqa: PLC0415  # only a process in an enclave has one
 
+    if settings.profile == "production":
+        require_production(settings.trust_anchors)
     # ports first: a taken port must fail before state is made
     rest, attested = listen(settings.host, settings.rest_port), listen(settings.host, settings.attested_port)
-    cas = build(settings, EnclavePlatform.from_environment())
+    cas = build(settings, enclave_platform())
     _log.info("listening", host=settings.host, rest_port=rest.getsockname()[1], attested_port=attested.getsockname()[1])
+    cas.refresher.start()
     try:
         serve(cas, rest, attested)
     finally:

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral import Collateral, CollateralSource
-from adyton.attestation.judge import PlatformId, platform_of
+from adyton.attestation.collateral import Collateral, CollateralSource, PlatformId
+from adyton.attestation.judge import platform_of
 from adyton.attestation.quote import parse_quote
 from adyton.attestation.ratls import EvidenceSource, extract, make_certificate
 from adyton.attestation.report_data import CAS_ATTESTATION, CAS_SERVER, MAX_NONCE_BYTES, MIN_NONCE_BYTES
@@ -97,7 +97,7 @@ class Prover:
         if self._platform is None:
             certificate = make_certificate(self._key, self._source, CAS_SERVER, os.urandom(32), now=self._clock())
             self._platform = platform_of(parse_quote(extract(certificate)[0]), self._anchors)
-        return self._collateral.fetch(self._platform.fmspc, self._platform.ca)
+        return self._collateral.fetch(self._platform.fmspc, self._platform.ca, self._platform.kind)
 
     def rest_context(self) -> Context:
         """TLS of the REST port: a certificate by the authority."""

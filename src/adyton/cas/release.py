@@ -17,7 +17,7 @@ from datetime import datetime
 
 from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.evidence import VerifiedEvidence
+from adyton.attestation.evidence import VerifiedEnclave
 from adyton.attestation.policy import QuotePolicy, parse_tolerate
 from adyton.base.errors import AdytonError
 from adyton.cas.errors import ReleaseRefusedError, UnknownServiceError, UnknownSessionError
@@ -70,7 +70,7 @@ def refusal(error: AttestationError, service: str) -> AdytonError:
     return error
 
 
-def check_measurement(service: Service, evidence: VerifiedEvidence) -> None:
+def check_measurement(service: Service, evidence: VerifiedEnclave) -> None:
     """Check once more, apart from the quote's verification, that this enclave may be this service.
 
     Raises:

@@ -2,6 +2,9 @@
 
 Files in the database folder: ``cas.db`` and ``cas.key``. While they are first made the key lies in ``cas.key.new``;
 its renaming is the moment from which the CAS exists. An interrupted creation is taken up again, nothing is deleted.
+
+After an update of the microcode the key is sealed again, at the CPU's new level. The file is replaced in one step, so
+that an interruption leaves the old blob or the new one; both hold the same key, and both open.
 """
 
 from __future__ import annotations
@@ -14,15 +17,20 @@ from typing import TYPE_CHECKING, Final
 
 from adyton.base import aead
 from adyton.base.files import write_private
+from adyton.base.log import get_logger
 from adyton.base.secret import Secret
 from adyton.cas.errors import SealedStateError
-from adyton.platform.sealing import SealingError, seal, unseal
+from adyton.platform.sealing import SealingError, open_current, seal
 
 if TYPE_CHECKING:
     from adyton.platform.protocol import Platform
 
+_log = get_logger("cas.sealed")
 _CONTEXT: Final = b"adyton/cas/master-key/1"
-_DAMAGED: Final = frozenset({"sealing.corrupt", "sealing.format"})
+_DAMAGED: Final = frozenset(
+    {"sealing.corrupt", "sealing.format", "sealing.header", "sealing.truncated", "sealing.context"}
+)
+_OTHER_BUILD: Final = frozenset({"sealing.other_enclave", "sealing.debug"})
 _HINT: Final = (
     "start the same CAS build on the machine that made this folder, or give it an empty folder;"
     " by design nobody can move a CAS's database to another CPU or to a changed CAS"
@@ -94,18 +102,35 @@ def _seal(platform: Platform, master: Secret[bytes]) -> bytes:
 
 def _unseal(platform: Platform, path: Path) -> Secret[bytes]:
     try:
-        return Secret(unseal(platform, path.read_bytes(), _CONTEXT))
+        master, fresh = open_current(platform, path.read_bytes(), _CONTEXT)
     except SealingError as error:
-        if error.code in _DAMAGED:
-            raise SealedStateError(
-                f"{path} is damaged: {error.message}",
-                code="cas.sealed.corrupt",
-                hint="restore the database folder from a backup made on this machine",
-            ) from error
-        raise SealedStateError(
-            f"{path} does not open here: it was sealed on another CPU, or by another build of the CAS ({error.code})",
+        raise _refusal(path, error) from error
+    if fresh is not None:
+        write_private(path, fresh)
+        _log.info("master key sealed again at the CPU's new level", file=path.name)
+    return Secret(master)
+
+
+def _refusal(path: Path, error: SealingError) -> SealedStateError:
+    if error.code in _DAMAGED:
+        return SealedStateError(
+            f"{path} is damaged: {error.message} ({error.code})",
+            code="cas.sealed.corrupt",
+            hint="restore the database folder from a backup made on this machine",
+        )
+    if error.code in _OTHER_BUILD:
+        return SealedStateError(
+            f"{path} does not open here: it was sealed by another build of the CAS ({error.code}): {error.message}",
+            code="cas.sealed.other_enclave",
             hint=_HINT,
-        ) from error
+        )
+    if error.code == "sealing.newer":
+        return SealedStateError(
+            f"{path} does not open here: it was sealed at a newer version ({error.code}): {error.message}",
+            code="cas.sealed.newer",
+            hint="bring the CPU's microcode back to the level it had, or a newer one; nothing is lost",
+        )
+    return SealedStateError(f"{path} does not open here: it was sealed on another CPU ({error.code})", hint=_HINT)
 
 
 def _sync_folder(folder: Path) -> None:

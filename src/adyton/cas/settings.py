@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -29,6 +29,7 @@ class CasSettings(Settings):
         database: folder of the sealed state.
         pccs_url: certificate service of the platforms whose evidence is judged.
         anchors: accepted roots, comma-separated: ``intel``, ``sim:<fingerprint>``. What no session can widen.
+        profile: ``production`` does not start with a simulated root among ``anchors``; ``development`` does.
         names: more host names and addresses for the REST server's certificate, comma-separated.
         sessions_per_creator: how many sessions one key may keep.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -42,6 +43,7 @@ class CasSettings(Settings):
     database: Path
     pccs_url: Annotated[str, Field(pattern=r"^https?://")]
     anchors: Annotated[Names, Field(min_length=1, max_length=8)]
+    profile: Literal["production", "development"] = "production"
     names: Annotated[Names, Field(max_length=32)] = ("localhost", "127.0.0.1")
     sessions_per_creator: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     log_level: Annotated[str, Field(pattern=r"^(?:debug|info|warning|error)$")] = "info"

@@ -1,13 +1,16 @@
 """``sconify_iexec``: from a native image to an enclave image, with the options of the original tool.
 
 Standard output has the measurement, standard error has everything else. With ``SCONE_HASH=1`` in the environment or
-``--hash``, standard output is the 64 hex digits of MRENCLAVE and nothing more. Exit status: 0 done, 1 refused, 2 usage.
+``--hash``, standard output is the 64 hex digits of MRENCLAVE and nothing more. Exit status: 0 done, 1 refused, 2 usage,
+130 interrupted.
+
+The same image, options, key and day give the same enclave image byte for byte; a debug enclave has a throw-away key, so
+there only MRENCLAVE is the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import re
 import sys
@@ -16,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adyton.base.errors import AdytonError, InputError
+from adyton.cli.refusal import show_refusal
 
 if TYPE_CHECKING:
-    from adyton.base.secret import Secret
     from adyton.enclave.sconify import SconeImage, SconifyOptions
 
 _SIZE = re.compile(r"(?P<number>[0-9]{1,12})(?P<unit>[KMG]?)B?", re.IGNORECASE)
@@ -28,8 +31,8 @@ _DEBUG_WARNING: Final = """\
 * DEBUG ENCLAVE: its host can read everything in it.                *
 * Only services that tolerate debug-mode will give it secrets.      *
 * For production, make a key once and sign with it:                 *
-*     openssl genrsa -3 -out key.pem 3072                           *
-*     sconify_iexec ... --scone-signer=key.pem                      *
+*     openssl genrsa -3 -out signer-key.pem 3072                    *
+*     sconify_iexec ... --scone-signer=signer-key.pem               *
 *********************************************************************
 """
 
@@ -40,11 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         image = _run(options)
     except AdytonError as error:
-        print(f"sconify_iexec: {error.message}", file=sys.stderr)  # noqa: T201  # the error border of this command
-        if error.hint:
-            print(f"               {error.hint}", file=sys.stderr)  # noqa: T201
-        print(f"               ({error.code})", file=sys.stderr)  # noqa: T201
+        show_refusal("sconify_iexec", error)
         return 1
+    except KeyboardInterrupt:  # most likely at the question for a passphrase
+        return 130
     _report(image, options)
     return 0
 
@@ -71,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--volume", action="append", metavar="NAME:PATH", help="protected volume (default: iexec_in, iexec_out)")
     add("--network", action="store_true", help="let the enclave use the host's network")
     add("--scone-signer", type=Path, metavar="PEM", help="RSA-3072 key, e=3: makes a production enclave")
+    add("--passphrase-file", type=Path, metavar="FILE", help="its passphrase; /dev/fd/N is a descriptor (default: ask)")
+    add("--date", default="", metavar="DAY", help="day in the signature (default: SOURCE_DATE_EPOCH, else today, UTC)")
     add("--isvprodid", type=int, default=0, metavar="N", help="product number, 0 to 65535 (default: 0)")
     add("--isvsvn", type=int, default=0, metavar="N", help="security version, 0 to 65535 (default: 0)")
     add("--no-cas", action="store_true", help="configured by nobody: the command runs as it is in the image")
@@ -98,14 +102,14 @@ def _run(options: argparse.Namespace) -> SconeImage:
 
 
 def _options(options: argparse.Namespace) -> SconifyOptions:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
+    from adyton.cli.signing import open_signer, signing_date  # noqa: PLC0415
     from adyton.enclave.sconify import TASK_VOLUMES, SconifyOptions  # noqa: PLC0415
-    from adyton.enclave.sigstruct import load_signer  # noqa: PLC0415
 
     signer = None
     if options.scone_signer is not None:
-        signer = load_signer(options.scone_signer, _password(options.scone_signer))
+        signer = open_signer(options.scone_signer, options.passphrase_file)
+    elif options.passphrase_file is not None:
+        raise InputError("--passphrase-file is for the key of --scone-signer, which is missing", code="sconify.signer")
     volumes = TASK_VOLUMES if options.volume is None else _pairs(options.volume, ":", "--volume")
     return SconifyOptions(
         name=options.name,
@@ -123,7 +127,7 @@ def _options(options: argparse.Namespace) -> SconifyOptions:
         isvsvn=options.isvsvn,
         config="none" if options.no_cas else "cas",
         signer=signer,
-        signed_on=datetime.now(UTC).date(),
+        signed_on=signing_date(options.date),
     )
 
 
@@ -162,18 +166,6 @@ def _pairs(texts: Sequence[str], separator: str, option: str) -> Mapping[str, st
             raise InputError(f"{option}={text} is not one NAME{separator}VALUE", code="sconify.pair")
         pairs[name] = value
     return pairs
-
-
-def _password(pem: Path) -> Secret[str] | None:
-    try:
-        encrypted = b"ENCRYPTED" in pem.read_bytes()
-    except OSError:
-        encrypted = False  # reading it again says what is wrong
-    if not encrypted or not sys.stdin.isatty():
-        return None
-    from adyton.base.secret import Secret  # noqa: PLC0415
-
-    return Secret(getpass.getpass(f"Password of {pem}: "))
 
 
 def _report(image: SconeImage, options: argparse.Namespace) -> None:

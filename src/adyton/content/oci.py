@@ -88,7 +88,15 @@ def write_image(image: Image, folder: Path, ref: str = "") -> str:
 
     Raises:
         DigestError: a blob's bytes are not the named ones.
+        ContentError: ``content.file``: the folder cannot be written.
     """
+    try:
+        return _write_image(image, folder, ref)
+    except OSError as error:
+        raise ContentError(f"cannot write {folder}: {error.strerror}", code="content.file") from error
+
+
+def _write_image(image: Image, folder: Path, ref: str) -> str:
     for blob in image.blobs:
         _store(folder, blob)
     manifest = Blob(image.digest, len(image.manifest), image.manifest)

@@ -36,6 +36,7 @@ _SMS_HOST_ENVIRONMENT: Final = (
     "ADYTON_SMS_HOST",
     "IEXEC_SMS_PORT",
     "IEXEC_BLOCKCHAIN_NODE_ADDRESS",
+    "ADYTON_SMS_IPFS_GATEWAY_URL",
     "IEXEC_SECRET_PROVISIONER_WEB_HOSTNAME",
     "IEXEC_SECRET_PROVISIONER_WEB_PORT",
     "IEXEC_SECRET_PROVISIONER_ENCLAVE_HOSTNAME",
@@ -161,7 +162,11 @@ def _cas_options(anchor: str) -> SconifyOptions:
     return SconifyOptions(
         name="cas",
         command="python3 -m adyton.cas.main",
-        environment={"ADYTON_CAS_ANCHORS": anchor, "ADYTON_CAS_DATABASE": "/data"},
+        environment={
+            "ADYTON_CAS_ANCHORS": anchor,
+            "ADYTON_CAS_PROFILE": "development",  # measured: who attests this CAS sees that it trusts a simulation
+            "ADYTON_CAS_DATABASE": "/data",
+        },
         host_environment=_CAS_HOST_ENVIRONMENT,
         host_paths=("/data/",),
         tmpfs=TMPFS,

@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import ssl
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -47,25 +48,6 @@ for parent, _, names in os.walk(folder if keep != "sources" else ""):
             os.unlink(os.path.join(parent, name))
 sys.exit(0 if done else 1)
 """
-
-
-def build_python_rootfs(
-    destination: Path, distributions: Sequence[str] = (), modules: Sequence[str] = (), *, cache: Path | None = None
-) -> None:
-    """Make a root file system with Python and the named packages.
-
-    Args:
-        destination: folder; made when missing.
-        distributions: installed distributions to copy with all they need.
-        modules: importable packages to copy without what they need.
-        cache: where the interpreter part is kept; by default in the user's cache folder.
-
-    Raises:
-        BuildError: something named is not installed here, or the local Python is incomplete.
-    """
-    interpreter = local_interpreter()
-    copy_tree(python_base(interpreter, cache=cache), destination)
-    copy_tree(packages_tree(interpreter, distributions, modules, cache=cache), destination)
 
 
 def packages_tree(
@@ -131,11 +113,16 @@ def cache_folder() -> Path:
 
 
 def cached(kind: str, key: str, make: Callable[[Path], None], cache: Path | None = None) -> Path:
-    """A folder made by ``make``, kept under ``key``; readers of one key see a whole folder or none."""
+    """A folder made by ``make``, kept under ``key``; readers of one key see a whole folder or none.
+
+    Raises:
+        BuildError: ``enclave.build.cache``: others could put their files into the cache, and so into enclaves.
+    """
     root = cache or cache_folder()
     target = root / f"{kind}-{key[:32]}"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _require_own(root)
     if not target.exists():
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=root))
         try:
             make(partial)
@@ -150,6 +137,16 @@ def cached(kind: str, key: str, make: Callable[[Path], None], cache: Path | None
         for path in older:
             shutil.rmtree(path, ignore_errors=True)
     return target
+
+
+def _require_own(root: Path) -> None:
+    status = root.stat()
+    if status.st_uid not in {0, os.geteuid()} or status.st_mode & stat.S_IWOTH:
+        raise BuildError(
+            f"others can write to the cache {root}",
+            code="enclave.build.cache",
+            hint="remove it, or name another folder in XDG_CACHE_HOME",
+        )
 
 
 def copy_tree(source: Path, destination: Path) -> None:

@@ -23,14 +23,17 @@ class SigStructError(AdytonError):
     """The enclave signature structure is malformed or its signature does not hold."""
 
     code = "enclave.sigstruct.invalid"
-    hint = "sign the image again with sconify_iexec --scone-signer key.pem"
+    hint = "sign the image again: adyton enclave sign IMAGE --key signer-key.pem"
 
 
 class SignerKeyError(AdytonError):
-    """The file given as signer key is not an RSA-3072 key with exponent 3."""
+    """The file given as signer key is not one RSA-3072 key with exponent 3, or does not open."""
 
     code = "enclave.signer.key"
-    hint = "make one with: openssl genrsa -3 -out key.pem 3072"
+    hint = (
+        "make one with: openssl genrsa -3 -out signer-key.pem 3072"
+        " (with a passphrase: openssl genrsa -3 -aes256 -out signer-key.pem 3072)"
+    )
 
 
 class BuildError(AdytonError):

@@ -12,6 +12,7 @@ time is part of every task.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -34,6 +35,7 @@ MAX_MANIFEST_BYTES: Final = 32 << 20  # 32 MiB: about 200,000 files
 MAX_TRUSTED_FILES: Final = 200_000
 MAX_HEAP_BYTES: Final = 64 << 30
 MAX_STACK_BYTES: Final = 64 << 20
+MAX_STACKS_BYTES: Final = 2 << 30  # of all threads: every byte is measured, so this bounds how long a start can take
 MAX_THREADS: Final = 256
 PAGE: Final = 4096
 
@@ -80,7 +82,8 @@ class Manifest:
         cwd: absolute working directory of the command.
         environment: variables of the command; a session's and (where listed) the host's come on top.
         host_environment: names the untrusted host may set.
-        host_paths: absolute paths where the host may mount its own folders (or files), unprotected.
+        host_paths: absolute paths where the host may mount its own folders (or files), unprotected; a folder must not
+            have measured files in it.
         volumes: protected volume name to the absolute path where its plaintext appears.
         network: whether the enclave has the host's network; without it only the CAS is reachable, through a relay.
         heap_bytes: enclave heap, whole pages.
@@ -126,11 +129,18 @@ class Manifest:
             check(self)
 
     def to_json(self) -> bytes:
-        """The canonical bytes: what is stored at ``/.adyton/manifest.json`` and measured."""
+        """The canonical bytes: what is stored at ``/.adyton/manifest.json`` and measured.
+
+        Raises:
+            ManifestError: a text that is not Unicode (half a surrogate pair), or a number beyond JSON's.
+        """
         document: dict[str, Any] = {"format": _FORMAT}
         for item in fields(self):
             document[item.name] = _plain(getattr(self, item.name))
-        return canonical_json(document)
+        try:
+            return canonical_json(document)
+        except (InputError, UnicodeEncodeError) as error:
+            raise ManifestError(f"the manifest cannot be written: {error}") from error
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -201,8 +211,14 @@ def _entry(path: str, item: Any) -> TrustedEntry:  # noqa: ANN401
         if item.keys() == {"link"} and isinstance(item["link"], str):
             return TrustedLink(item["link"])
         if item.keys() == {"executable", "sha256"} and isinstance(item["executable"], bool):
-            return TrustedFile(item["sha256"], item["executable"])
+            return TrustedFile(_text(path, item["sha256"]), item["executable"])
     raise ManifestError(f"the manifest's entry of {path!r} is neither a file nor a link")
+
+
+def _text(path: str, value: Any) -> str:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise ManifestError(f"the sha256 of {path} is not a text")
+    return value
 
 
 def _cas(item: Any) -> CasPolicy | None:  # noqa: ANN401
@@ -272,6 +288,8 @@ def _check_numbers(m: Manifest) -> None:
     )
     for name, value, low, high in bounds:
         _require(low <= value <= high, f"the manifest's {name} {value} is not within {low}..{high}")
+    stacks = m.threads * m.stack_bytes
+    _require(stacks <= MAX_STACKS_BYTES, f"the manifest's stacks of {stacks} bytes are over {MAX_STACKS_BYTES}")
     for name, value in (("heap_bytes", m.heap_bytes), ("stack_bytes", m.stack_bytes)):
         _require(value % PAGE == 0, f"the manifest's {name} {value} is not a multiple of {PAGE}")
 
@@ -286,11 +304,24 @@ def _check_places(m: Manifest) -> None:
         _require(isinstance(size, int) and PAGE <= size <= MAX_HEAP_BYTES, f"the size of tmpfs {path} is out of range")
     for path in m.host_paths:
         _require(is_plain_path(path), f"the host path {path!r} is not a plain absolute path")
+    _check_host_folders(m)
     places = [*m.volumes.values(), *m.tmpfs, *m.host_paths]
     _require(len(places) == len(set(places)), "two of the manifest's volumes, tmpfs and host paths are at one place")
     for path in places:
         _require(path.split("/")[1] not in (".adyton", "proc", "dev", "sys"), f"{path} may not be mounted over")
         _require(path not in m.trusted_files or path in m.host_paths, f"{path} is a file of the image")
+
+
+def _check_host_folders(m: Manifest) -> None:
+    """A file that is mounted (``/etc/hosts``) is there to be replaced; what lies in a folder would go unnoticed."""
+    files = sorted(m.trusted_files) if m.host_paths else []
+    for path in m.host_paths:
+        first = bisect_left(files, f"{path}/")
+        hidden = path if path == m.runtime[0] else next(iter(files[first : first + 1]), "")
+        _require(
+            hidden != m.runtime[0] and not hidden.startswith(f"{path}/"),
+            f"the host path {path} would put the host's files in the place of the measured {hidden}",
+        )
 
 
 def _check_files(m: Manifest) -> None:

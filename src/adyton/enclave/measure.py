@@ -34,7 +34,9 @@ from adyton.enclave.manifest import (
 SSA_FRAME_PAGES: Final = 4
 SSA_FRAMES: Final = 2
 HEAP_START: Final = 0x10000
-_BATCH: Final = 1 << 16  # pages hashed at a time; bounds the memory that a large heap needs
+# Pages hashed at a time: records that stay in the processor's cache between being built and being hashed.
+_ADDED_BATCH: Final = 1 << 12  # 256 KiB of EADD records
+_EXTENDED_BATCH: Final = 1 << 7  # 648 KiB of EADD and EEXTEND records with their content
 _READ: Final = 1 << 20
 
 # SECINFO.FLAGS: R 1, W 2, X 4, page type in bits 15:8 (1 TCS, 2 REG); SDM vol. 3D, 38.11
@@ -53,8 +55,17 @@ _EEXTEND_WORDS: Final = 8 + _CHUNK_WORDS
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Consecutive pages of the enclave with equal flags; ``content`` None: added without being extended."""
+    """Consecutive pages of the enclave with equal flags.
 
+    Attributes:
+        name: what they are for; not measured.
+        offset: of the first page from the enclave's base, bytes.
+        pages: of 4096 bytes.
+        flags: SECINFO.FLAGS of each.
+        content: None for pages that are added without being extended.
+    """
+
+    name: str
     offset: int
     pages: int
     flags: int
@@ -85,19 +96,19 @@ def layout(manifest: Manifest) -> tuple[list[Area], int]:
     areas: list[Area] = []
     top = size
 
-    def place(count: int, flags: int, content: bytes | None) -> int:
+    def place(name: str, count: int, flags: int, content: bytes) -> int:
         nonlocal top
         top -= count * PAGE
-        areas.append(Area(top, count, flags, content))
+        areas.append(Area(name, top, count, flags, content))
         return top
 
-    place(manifest_pages, _REG_R, text.ljust(manifest_pages * PAGE, b"\0"))
-    entry = place(1, _REG_RX, runtime_digest(manifest).ljust(PAGE, b"\0"))
-    for _thread in range(manifest.threads):
-        ssa = place(ssa_pages, _REG_RW, bytes(ssa_pages * PAGE))
-        place(1, _TCS, _tcs(ssa, entry))
-        place(stack_pages, _REG_RW, bytes(stack_pages * PAGE))
-    areas.append(Area(HEAP_START, heap_pages, _REG_RW, None))
+    place("manifest", manifest_pages, _REG_R, text.ljust(manifest_pages * PAGE, b"\0"))
+    entry = place("runtime", 1, _REG_RX, runtime_digest(manifest).ljust(PAGE, b"\0"))
+    for thread in range(1, manifest.threads + 1):
+        ssa = place(f"ssa {thread}", ssa_pages, _REG_RW, bytes(ssa_pages * PAGE))
+        place(f"tcs {thread}", 1, _TCS, _tcs(ssa, entry))
+        place(f"stack {thread}", stack_pages, _REG_RW, bytes(stack_pages * PAGE))
+    areas.append(Area("heap", HEAP_START, heap_pages, _REG_RW, None))
     return areas, size
 
 
@@ -124,7 +135,7 @@ def _tcs(ssa_offset: int, entry_offset: int) -> bytes:
 def _records(area: Area) -> Iterator[array[int]]:
     """The measured records of an area, in batches; built column by column, as a heap has 10^5 pages and more."""
     words = _EADD_WORDS + (0 if area.content is None else _CHUNKS * _EEXTEND_WORDS)
-    batch = _BATCH if area.content is None else _BATCH >> 6
+    batch = _ADDED_BATCH if area.content is None else _EXTENDED_BATCH
     for first in range(0, area.pages, batch):
         count = min(batch, area.pages - first)
         start = area.offset + first * PAGE
@@ -170,30 +181,27 @@ def scan(rootfs: Path) -> dict[str, TrustedEntry]:
                 raise TrustedFileError(f"more than {MAX_TRUSTED_FILES} files", code="enclave.trusted_file.count")
             found[path] = _describe(path, entry, inodes)
     except OSError as error:
-        raise TrustedFileError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise TrustedFileError(f"cannot read {os.fsdecode(error.filename)}: {error.strerror}") from error
     return found
 
 
-def _walk(rootfs: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    pending = [(os.fspath(rootfs), "")]
+def _walk(rootfs: Path) -> Iterator[tuple[str, os.DirEntry[bytes]]]:
+    """Names are bytes until they are UTF-8 text: what they are does not depend on the locale of whoever measures."""
+    pending = [(os.fsencode(rootfs), b"")]
     while pending:
         folder, inside = pending.pop()
         with os.scandir(folder) as entries:
             for entry in entries:
-                path = f"{inside}/{entry.name}"
+                path = inside + b"/" + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((entry.path, path))
-                elif path not in UNMEASURED_PATHS:
-                    yield path, entry
+                elif (text := _text(path, path)) not in UNMEASURED_PATHS:
+                    yield text, entry
 
 
-def _describe(path: str, entry: os.DirEntry[str], inodes: dict[tuple[int, int], str]) -> TrustedEntry:
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise TrustedFileError(f"the file name {path!r} is not UTF-8", code="enclave.trusted_file.name") from error
+def _describe(path: str, entry: os.DirEntry[bytes], inodes: dict[tuple[int, int], str]) -> TrustedEntry:
     if entry.is_symlink():
-        return TrustedLink(os.readlink(entry.path))  # noqa: PTH115  # Path would normalise the text
+        return TrustedLink(_text(os.readlink(entry.path), path.encode()))  # noqa: PTH115  # Path would normalise it
     status = entry.stat(follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
         raise TrustedFileError(f"{path} is neither a file, a folder nor a link", code="enclave.trusted_file.kind")
@@ -204,7 +212,15 @@ def _describe(path: str, entry: os.DirEntry[str], inodes: dict[tuple[int, int], 
     return TrustedFile(digest, bool(status.st_mode & stat.S_IXUSR))
 
 
-def hash_file(path: str | Path) -> str:
+def _text(name: bytes, path: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        what = "the file name" if name == path else f"the link target of {path!r},"
+        raise TrustedFileError(f"{what} {name!r} is not UTF-8", code="enclave.trusted_file.name") from error
+
+
+def hash_file(path: str | bytes | Path) -> str:
     """Lowercase hex SHA-256 of a regular file; a link is not followed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -240,12 +256,13 @@ def compare(found: Mapping[str, TrustedEntry], expected: Mapping[str, TrustedEnt
             raise TrustedFileError(f"{path} is not in the manifest", code="enclave.trusted_file.unlisted")
         if found[path] != expected[path]:
             raise TrustedFileError(
-                f"the trusted file {path} is {_text(found[path])}, the manifest says {_text(expected[path])}",
+                f"the trusted file {path} is {describe(found[path])}, the manifest says {describe(expected[path])}",
                 code="enclave.trusted_file.changed",
             )
 
 
-def _text(entry: TrustedEntry) -> str:
+def describe(entry: TrustedEntry) -> str:
+    """What a manifest says of a file or link, for people."""
     if isinstance(entry, TrustedLink):
         return f"a link to {entry.link}"
     return f"sha256 {entry.sha256}{', executable' if entry.executable else ''}"

@@ -11,6 +11,7 @@ from typing import Final
 from adyton.content.oci import ImageConfig, TarEntry, folder_entries, write_layout, write_tar
 from adyton.enclave import base
 from adyton.enclave.errors import BuildError
+from adyton.enclave.filenames import require_utf8_names
 from adyton.enclave.interpreter import local_interpreter
 
 APP_FOLDER: Final = "app"
@@ -47,8 +48,10 @@ def build_image(
         The image's digest.
 
     Raises:
-        BuildError: the folder is missing or a package is not installed.
+        BuildError: the folder is missing, a package is not installed, the command cannot be split, or the locale is
+            not UTF-8.
     """
+    require_utf8_names()
     if app_dir is not None and not app_dir.is_dir():
         raise BuildError(f"there is no application folder {app_dir}", code="enclave.build.app")
     with tempfile.TemporaryDirectory(prefix="adyton-image-") as folder:
@@ -60,11 +63,23 @@ def build_image(
             parts.append(_application(app_dir))
         layers = [_layer(Path(folder, f"{number}.tar"), part) for number, part in enumerate(parts)]
         config = ImageConfig(
-            entrypoint=tuple(shlex.split(command)) or (f"/{base.PREFIX}/bin/{interpreter.name}",),
+            entrypoint=split_command(command) or (f"/{base.PREFIX}/bin/{interpreter.name}",),
             env=(*_ENVIRONMENT, *environment),
             workdir="/" if app_dir is None else f"/{APP_FOLDER}",
         )
         return write_layout(out_layout, layers, config, ref)
+
+
+def split_command(text: str) -> tuple[str, ...]:
+    """A command as words, as a shell would split it; nothing is expanded.
+
+    Raises:
+        BuildError: a quotation or an escape that does not end.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise BuildError(f"the command {text!r} has no end: {error}", code="enclave.build.command") from error
 
 
 def _layer(archive: Path, content: Path | list[TarEntry]) -> Path:
@@ -74,10 +89,19 @@ def _layer(archive: Path, content: Path | list[TarEntry]) -> Path:
 
 
 def _application(folder: Path) -> list[TarEntry]:
-    """The application's files below ``/app``, without what tools leave behind."""
+    """The application's files below ``/app``, without what tools leave behind.
+
+    Names of one file (hard links) become files of their own: whether a checkout or a copy has links is chance, and
+    must not change the image's digest.
+    """
     entries = [TarEntry(APP_FOLDER, "dir")]
     for entry in folder_entries(folder):
-        if not _LEFT_OUT.intersection(entry.path.split("/")):
-            target = f"{APP_FOLDER}/{entry.target}" if entry.kind == "hardlink" else entry.target
-            entries.append(TarEntry(f"{APP_FOLDER}/{entry.path}", entry.kind, entry.content, entry.executable, target))
+        if _LEFT_OUT.intersection(entry.path.split("/")):
+            continue
+        path = f"{APP_FOLDER}/{entry.path}"
+        if entry.kind == "hardlink":
+            source = folder / entry.path
+            entries.append(TarEntry(path, "file", source, executable=bool(source.stat().st_mode & 0o111)))
+        else:
+            entries.append(TarEntry(path, entry.kind, entry.content, entry.executable, entry.target))
     return entries

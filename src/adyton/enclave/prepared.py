@@ -6,15 +6,17 @@ say. It is kept by the image's digest, so a second enclave of the same image cos
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from adyton.content.oci import Image, read_layout, unpack, write_tar
 from adyton.enclave import base, measure
 from adyton.enclave.agent import Agent, agent_for, agent_key
+from adyton.enclave.filenames import require_utf8_names
 from adyton.enclave.manifest import TrustedEntry, TrustedFile, TrustedLink
 
 _FILES = "files.json"
@@ -38,16 +40,11 @@ class Prepared:
     files: Mapping[str, TrustedEntry]
     runtime: tuple[str, ...]
     agent_layer: Path
-    _folders: frozenset[str] = field(repr=False)
 
     def native_has(self, path: str) -> bool:
         """Whether the native image has a file, link or non-empty folder there."""
         name = "/" + path.strip("/")
         return name in self.native or any(entry.startswith(f"{name}/") for entry in self.native)
-
-    def is_folder(self, path: str) -> bool:
-        """Whether there is a non-empty folder there."""
-        return "/" + path.strip("/") in self._folders
 
 
 def prepare(source: Path, *, ref: str = "", cache: Path | None = None) -> Prepared:
@@ -55,8 +52,9 @@ def prepare(source: Path, *, ref: str = "", cache: Path | None = None) -> Prepar
 
     Raises:
         ContentError: the image cannot be read.
-        BuildError: the agent cannot be built.
+        BuildError: the agent cannot be built, or the locale is not UTF-8.
     """
+    require_utf8_names()
     image = read_layout(source, ref)
 
     def make(folder: Path) -> None:
@@ -69,12 +67,12 @@ def prepare(source: Path, *, ref: str = "", cache: Path | None = None) -> Prepar
             write_tar(agent.tree, stream)
         (folder / _FILES).write_text(json.dumps(_document(native, agent)), encoding="utf-8")
 
-    folder = base.cached("prepared", image.digest.removeprefix("sha256:")[:16] + agent_key()[:16], make, cache)
+    key = hashlib.sha256(f"{image.digest}\0{agent_key()}".encode()).hexdigest()
+    folder = base.cached("prepared", key, make, cache)
     document = json.loads((folder / _FILES).read_text(encoding="utf-8"))
     native, added = _entries(document["native"]), _entries(document["agent"])
     files = {**native, **added}
-    folders = frozenset(parent for path in files for parent in _parents(path))
-    return Prepared(image, native, files, tuple(document["runtime"]), folder / _AGENT, folders)
+    return Prepared(image, native, files, tuple(document["runtime"]), folder / _AGENT)
 
 
 def _document(native: Mapping[str, TrustedEntry], agent: Agent) -> dict[str, object]:
@@ -93,8 +91,3 @@ def _entries(document: Mapping[str, list[object]]) -> dict[str, TrustedEntry]:
         path: TrustedLink(str(entry[0])) if len(entry) == 1 else TrustedFile(str(entry[0]), bool(entry[1]))
         for path, entry in document.items()
     }
-
-
-def _parents(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(2, len(parts))]

@@ -6,9 +6,8 @@ Same source image, same options, same builder give the same MRENCLAVE, wherever 
 from __future__ import annotations
 
 import hashlib
-import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adyton.content.oci import add_layers, write_image, write_tar
 from adyton.enclave import measure
-from adyton.enclave.errors import BuildError
+from adyton.enclave.errors import BuildError, ManifestError
 from adyton.enclave.manifest import (
     ADYTON_FOLDER,
     MANIFEST_PATH,
@@ -31,6 +30,7 @@ from adyton.enclave.manifest import (
     TrustedEntry,
     TrustedFile,
 )
+from adyton.enclave.native import split_command
 from adyton.enclave.prepared import Prepared, prepare
 from adyton.enclave.sigstruct import new_signer, sign
 
@@ -106,17 +106,24 @@ def sconify(
         cache: where built trees are kept.
 
     Raises:
-        BuildError: the image is an enclave already, or lacks what the options name.
+        BuildError: the image is an enclave already, lacks what the options name, or would be replaced.
         ManifestError: an option that no manifest may have.
         SignerKeyError: the signer key is not usable.
-        ContentError: the source image cannot be read.
+        ContentError: the source image cannot be read, or the enclave image not be written.
     """
+    if out.resolve() == source.resolve():
+        raise BuildError(
+            f"the enclave image would replace the native image {source}",
+            code="enclave.build.place",
+            hint="name another folder for the enclave image",
+        )
     prepared = prepare(source, ref=ref, cache=cache)
     _require_native(prepared, options)
     with tempfile.TemporaryDirectory(prefix="adyton-sconify-") as folder:
         layer = Path(folder, "layer")
-        places = _mount_points(layer, prepared, options)
-        manifest = _describe(prepared, places, options)
+        files, folders = _mounted_files(prepared, options), _mounted_folders(prepared, options)
+        manifest = _described(prepared, files, options)
+        _make_mount_points(layer, files, folders)
         mrenclave = measure.measure(manifest)
         signature = sign(
             mrenclave,
@@ -138,12 +145,21 @@ def sconify(
     return SconeImage(mrenclave.hex(), signature.mrsigner.hex(), digest, manifest.debug)
 
 
+def _described(prepared: Prepared, places: Mapping[str, TrustedEntry], options: SconifyOptions) -> Manifest:
+    try:
+        return _describe(prepared, places, options)
+    except ManifestError as error:
+        raise ManifestError(
+            error.message, code=error.code, hint="change the option, or the part of the native image, that says so"
+        ) from error
+
+
 def _describe(prepared: Prepared, places: Mapping[str, TrustedEntry], options: SconifyOptions) -> Manifest:
     config = prepared.image.config
     environment = dict(item.partition("=")[::2] for item in config.env)
     return Manifest(
         name=options.name,
-        argv=tuple(shlex.split(options.command)) or (*config.entrypoint, *config.cmd),
+        argv=split_command(options.command) or (*config.entrypoint, *config.cmd),
         runtime=prepared.runtime,
         trusted_files={**prepared.files, **places},
         cwd=config.workdir or "/",
@@ -174,28 +190,35 @@ def _require_native(prepared: Prepared, options: SconifyOptions) -> None:
             raise BuildError(f"{what}={path} does not exist in the source image", code="enclave.build.missing")
 
 
-def _mount_points(layer: Path, prepared: Prepared, options: SconifyOptions) -> dict[str, TrustedEntry]:
-    """Folders and empty files for everything that is mounted; a mounted file must be measured like any other.
+def _mounted_files(prepared: Prepared, options: SconifyOptions) -> dict[str, TrustedEntry]:
+    """Host paths that are files and not in the image yet: empty files there, measured like any other.
 
-    A host path with a trailing slash is a folder, and so is one that is a folder in the image; others are files.
+    A host path with a trailing slash is a folder; others are files.
     """
+    new = (path for path in options.host_paths if not path.endswith("/") and path not in prepared.files)
+    return {path: TrustedFile(_EMPTY_SHA256) for path in new}
+
+
+def _mounted_folders(prepared: Prepared, options: SconifyOptions) -> list[str]:
+    """Folders on which something is mounted; whatever is on the way to them must be a folder too."""
     folders = ["/proc", "/dev", "/run", RUN_FOLDER, *options.tmpfs]
+    folders += [path for path in options.host_paths if path.endswith("/")]
     if options.config == "cas":
         folders += [*options.volumes.values(), *(f"{VOLUMES_FOLDER}/{name}" for name in options.volumes)]
-    files: dict[str, TrustedEntry] = {}
-    for path in options.host_paths:
-        if path.endswith("/") or prepared.is_folder(path):
-            folders.append(path)
-        elif path not in prepared.files:
-            target = layer / path.strip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-            files[path] = TrustedFile(_EMPTY_SHA256)
     for path in folders:
         parts = path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
             here = "/" + "/".join(parts[:depth])
             if here in prepared.files:
                 raise BuildError(f"{path} cannot be mounted: {here} is no folder", code="enclave.build.mount")
+    return folders
+
+
+def _make_mount_points(layer: Path, files: Mapping[str, TrustedEntry], folders: Sequence[str]) -> None:
+    """Make them below ``layer``; their paths are those of a manifest, and so do not lead out of it."""
+    for path in files:
+        target = layer / path.strip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    for path in folders:
         (layer / path.strip("/")).mkdir(parents=True, exist_ok=True)
-    return files

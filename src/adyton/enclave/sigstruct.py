@@ -1,30 +1,55 @@
 """SIGSTRUCT: the developer's signature over an enclave's measurement (Intel SDM vol. 3D, table 38-21; 1808 bytes).
 
 All integers are little-endian, also modulus and signature. Q1 and Q2 are the quotients that let the CPU verify with
-two multiplications.
+two multiplications. Keys are in ``signer.py``; this module is the door to both.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import re
 import struct
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from adyton.base.secret import Secret
-from adyton.enclave.errors import SignerKeyError, SigStructError
+from adyton.enclave.errors import SigStructError
+from adyton.enclave.signer import (
+    EXPONENT,
+    KEY_BITS,
+    KEY_BYTES,
+    SignerFile,
+    load_signer,
+    mrsigner,
+    new_signer,
+    new_signer_pem,
+    require_signer,
+)
+
+__all__ = [
+    "DEBUG",
+    "EXPONENT",
+    "FLAGS_MASK",
+    "KEY_BITS",
+    "MISC_MASK",
+    "MODE64",
+    "SIGSTRUCT_BYTES",
+    "XFRM_LEGACY",
+    "XFRM_MASK",
+    "SigStruct",
+    "SignerFile",
+    "load_signer",
+    "mrsigner",
+    "new_signer",
+    "new_signer_pem",
+    "sign",
+]
 
 SIGSTRUCT_BYTES: Final = 1808
-KEY_BITS: Final = 3072
-EXPONENT: Final = 3
-_KEY_BYTES: Final = KEY_BITS // 8
 
 _HEADER: Final = bytes.fromhex("06000000E10000000000010000000000")
 _HEADER2: Final = bytes.fromhex("01010000600000006000000001000000")
@@ -46,6 +71,7 @@ _FIELDS: Final = (
     ("isvextprodid", 1008, "16s"), ("isvprodid", 1024, "H"), ("isvsvn", 1026, "H"), ("reserved4", 1028, "12s"),
     ("q1", 1040, "384s"), ("q2", 1424, "384s"),
 )  # fmt: skip
+_DATE = re.compile(r"[0-9]{8}")
 _STRUCT: Final = struct.Struct("<" + "".join(form for _name, _offset, form in _FIELDS))
 _SIGNED: Final = ((0, 128), (900, 1028))  # the two ranges that the signature covers
 
@@ -108,6 +134,15 @@ class SigStruct:
         """Whether this signature is for a debug enclave."""
         return bool(self.flags & DEBUG)
 
+    @property
+    def signed_on(self) -> dt.date | None:
+        """The day recorded in DATE; None if the bytes are no day in BCD (the CPU does not look at them)."""
+        text = self.date[::-1].hex()
+        try:
+            return dt.date(int(text[:4]), int(text[4:6]), int(text[6:])) if _DATE.fullmatch(text) else None
+        except ValueError:
+            return None
+
     def verify(self) -> None:
         """Check constants, reserved bytes, signature, Q1 and Q2, as EINIT does first.
 
@@ -129,10 +164,12 @@ class SigStruct:
         if modulus.bit_length() != KEY_BITS or signature >= modulus:
             raise SigStructError("the SIGSTRUCT's modulus is not of 3072 bits, or its signature is beyond it")
         if (self.q1, self.q2) != _quotients(signature, modulus):
-            raise SigStructError("the SIGSTRUCT's Q1 and Q2 do not belong to its signature")
+            raise SigStructError(
+                "the SIGSTRUCT's Q1 and Q2 do not belong to its signature", code="enclave.sigstruct.quotients"
+            )
         try:
             rsa.RSAPublicNumbers(EXPONENT, modulus).public_key().verify(
-                signature.to_bytes(_KEY_BYTES, "big"), _message(self.to_bytes()), padding.PKCS1v15(), SHA256()
+                signature.to_bytes(KEY_BYTES, "big"), _message(self.to_bytes()), padding.PKCS1v15(), SHA256()
             )
         except (InvalidSignature, ValueError) as error:
             raise SigStructError(
@@ -147,7 +184,7 @@ def sign(
     debug: bool,
     isvprodid: int,
     isvsvn: int,
-    signed_on: date,
+    signed_on: dt.date,
     xfrm: int = XFRM_LEGACY,
 ) -> SigStruct:
     """Sign a measurement; equal inputs give equal bytes (PKCS#1 v1.5 is deterministic).
@@ -163,70 +200,48 @@ def sign(
 
     Raises:
         SignerKeyError: a key of another size or exponent.
-        SigStructError: ``mrenclave`` is not 32 bytes.
+        SigStructError: ``mrenclave`` is not 32 bytes, or a number is out of range.
     """
-    _require_signer(key)
+    require_signer(key)
     if len(mrenclave) != 32:
         raise SigStructError(f"an MRENCLAVE has 32 bytes, not {len(mrenclave)}")
+    for name, number in (("ISVPRODID", isvprodid), ("ISVSVN", isvsvn)):
+        if not 0 <= number <= 0xFFFF:
+            raise SigStructError(f"{name} {number} is not within 0..65535", hint="it is an unsigned 16-bit number")
     modulus = key.public_key().public_numbers().n
-    blank = bytes(_KEY_BYTES)
-    values = {
-        "header": _HEADER, "vendor": 0, "date": _bcd(signed_on), "header2": _HEADER2, "swdefined": 0,
-        "reserved1": bytes(84), "modulus": modulus.to_bytes(_KEY_BYTES, "little"), "exponent": EXPONENT,
-        "signature": blank, "miscselect": 0, "miscmask": MISC_MASK, "cet": 0, "cetmask": 0, "reserved2": bytes(2),
-        "isvfamilyid": bytes(16), "flags": MODE64 | (DEBUG if debug else 0), "xfrm": xfrm, "flagsmask": FLAGS_MASK,
-        "xfrmmask": XFRM_MASK, "enclavehash": mrenclave, "reserved3": bytes(16), "isvextprodid": bytes(16),
-        "isvprodid": isvprodid, "isvsvn": isvsvn, "reserved4": bytes(12), "q1": blank, "q2": blank,
-    }  # fmt: skip
-    unsigned = SigStruct(**values)  # type: ignore[arg-type]  # the table above has each field's type
+    blank = bytes(KEY_BYTES)
+    unsigned = SigStruct(
+        header=_HEADER,
+        vendor=0,
+        date=_bcd(signed_on),
+        header2=_HEADER2,
+        swdefined=0,
+        reserved1=bytes(84),
+        modulus=modulus.to_bytes(KEY_BYTES, "little"),
+        exponent=EXPONENT,
+        signature=blank,
+        miscselect=0,
+        miscmask=MISC_MASK,
+        cet=0,
+        cetmask=0,
+        reserved2=bytes(2),
+        isvfamilyid=bytes(16),
+        flags=MODE64 | (DEBUG if debug else 0),
+        xfrm=xfrm,
+        flagsmask=FLAGS_MASK,
+        xfrmmask=XFRM_MASK,
+        enclavehash=mrenclave,
+        reserved3=bytes(16),
+        isvextprodid=bytes(16),
+        isvprodid=isvprodid,
+        isvsvn=isvsvn,
+        reserved4=bytes(12),
+        q1=blank,
+        q2=blank,
+    )
     signature = int.from_bytes(key.sign(_message(unsigned.to_bytes()), padding.PKCS1v15(), SHA256()), "big")
     q1, q2 = _quotients(signature, modulus)
-    values |= {"signature": signature.to_bytes(_KEY_BYTES, "little"), "q1": q1, "q2": q2}
-    return SigStruct(**values)  # type: ignore[arg-type]
-
-
-def mrsigner(key: rsa.RSAPrivateKey | rsa.RSAPublicKey) -> bytes:
-    """SHA-256 of the modulus, 384 bytes little-endian: the identity of whoever holds ``key``."""
-    public = key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
-    return hashlib.sha256(public.public_numbers().n.to_bytes(_KEY_BYTES, "little")).digest()
-
-
-def load_signer(pem_path: Path, password: Secret[str] | None = None) -> rsa.RSAPrivateKey:
-    """Read a signer key.
-
-    Raises:
-        SignerKeyError: unreadable file, wrong password, or not RSA-3072 with exponent 3.
-    """
-    try:
-        data = pem_path.read_bytes()
-    except OSError as error:
-        raise SignerKeyError(f"cannot read the signer key {pem_path}: {error.strerror}") from error
-    try:
-        key = load_pem_private_key(data, password.reveal().encode() if password else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SignerKeyError(f"{pem_path} is not a PEM private key that this password opens") from error
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise SignerKeyError(f"{pem_path} is not an RSA key")
-    _require_signer(key)
-    return key
-
-
-def new_signer() -> rsa.RSAPrivateKey:
-    """A fresh signer key; the CPU accepts no exponent but 3."""
-    return rsa.generate_private_key(public_exponent=EXPONENT, key_size=KEY_BITS)
-
-
-def new_signer_pem() -> bytes:
-    """A fresh signer key as unencrypted PKCS#8 PEM."""
-    return new_signer().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _require_signer(key: rsa.RSAPrivateKey) -> None:
-    exponent = key.public_key().public_numbers().e
-    if key.key_size != KEY_BITS or exponent != EXPONENT:
-        raise SignerKeyError(
-            f"an enclave signer key is RSA-3072 with exponent 3; this one is RSA-{key.key_size}, e={exponent}"
-        )
+    return replace(unsigned, signature=signature.to_bytes(KEY_BYTES, "little"), q1=q1, q2=q2)
 
 
 def _message(data: bytes) -> bytes:
@@ -236,9 +251,9 @@ def _message(data: bytes) -> bytes:
 def _quotients(signature: int, modulus: int) -> tuple[bytes, bytes]:
     q1, remainder = divmod(signature * signature, modulus)
     q2 = remainder * signature // modulus
-    return q1.to_bytes(_KEY_BYTES, "little"), q2.to_bytes(_KEY_BYTES, "little")
+    return q1.to_bytes(KEY_BYTES, "little"), q2.to_bytes(KEY_BYTES, "little")
 
 
-def _bcd(day: date) -> bytes:
+def _bcd(day: dt.date) -> bytes:
     """DATE is yyyymmdd in binary-coded decimal, little-endian: 2026-11-22 is 22 11 26 20."""
-    return bytes.fromhex(day.strftime("%Y%m%d"))[::-1]
+    return bytes.fromhex(f"{day.year:04d}{day.month:02d}{day.day:02d}")[::-1]

@@ -272,9 +272,9 @@ class PlatformClient:
         """
         connection = self._connect()
         try:
-            framing.send(connection, request.to_message(), (stdout, stderr))
             receiver = Receiver(connection)
-            started = _answer(receiver.receive(), LaunchRefusedError)["started"]
+            message = request.to_message()
+            started = _exchange(connection, receiver, message, LaunchRefusedError, (stdout, stderr))["started"]
             connection.settimeout(None)
             return LaunchedEnclave(connection, receiver, started)
         except BaseException:
@@ -289,8 +289,9 @@ class PlatformClient:
             UnavailableError: no daemon.
         """
         with self._connect() as connection:
-            framing.send(connection, {"op": "prepare", "layout": str(layout.absolute())})
-            return str(_answer(Receiver(connection).receive(), LaunchRefusedError)["prepared"]["mrenclave"])
+            message = {"op": "prepare", "layout": str(layout.absolute())}
+            answer = _exchange(connection, Receiver(connection), message, LaunchRefusedError)
+            return str(answer["prepared"]["mrenclave"])
 
     def info(self) -> PlatformInfo:
         """What platform this is.
@@ -299,8 +300,8 @@ class PlatformClient:
             UnavailableError: no daemon.
         """
         with self._connect() as connection:
-            framing.send(connection, {"op": "info"})
-            return PlatformInfo(**_answer(Receiver(connection).receive(), PlatformError)["info"])
+            answer = _exchange(connection, Receiver(connection), {"op": "info"}, PlatformError)
+            return PlatformInfo(**answer["info"])
 
     def _connect(self) -> socket.socket:
         try:
@@ -311,6 +312,24 @@ class PlatformClient:
                 code="platform.unavailable",
                 hint="start one with: python -m adyton.platform.simulated.main --config FILE",
             ) from error
+
+
+def _exchange(
+    connection: socket.socket,
+    receiver: Receiver,
+    message: Mapping[str, Any],
+    kind: type[AdytonError],
+    descriptors: tuple[int, ...] = (),
+) -> Mapping[str, Any]:
+    """Send a request and take its answer; a daemon that refuses without listening has said why before it hung up."""
+    try:
+        framing.send(connection, message, descriptors)
+    except FramingError as error:
+        try:
+            return _answer(receiver.receive(), kind)
+        except (FramingError, UnavailableError):
+            raise error from None
+    return _answer(receiver.receive(), kind)
 
 
 def _answer(answer: Mapping[str, Any] | None, kind: type[AdytonError]) -> Mapping[str, Any]:

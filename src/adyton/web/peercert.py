@@ -6,7 +6,9 @@ buffers in front of one of uvicorn's own HTTP protocols. TLS 1.3 only: its Certi
 holds the key; nothing else about the certificate is judged here. Each request finds the DER in
 ``scope["extensions"]["tls"]["client_cert"]`` (None without a certificate).
 
-Session resumption is off, since a resumed connection would skip the proof.
+Session resumption is off, since a resumed connection would skip the proof. OpenSSL's session tickets cannot be turned
+off by number from here: with ``OP_NO_TICKET`` the two that TLS 1.3 sends name sessions of a cache that is off, so they
+open nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +32,20 @@ Context = SSL.Context
 
 def server_context(certificate: Certificate, key: EllipticCurvePrivateKey) -> Context:
     """A server context that shows ``certificate`` and asks for, but does not require, a client's."""
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
+    context = strict_context(SSL.TLS_SERVER_METHOD)
     context.use_certificate(certificate)
     context.use_privatekey(key)
     context.check_privatekey()
     context.set_verify(SSL.VERIFY_PEER, _any_certificate)
+    return context
+
+
+def strict_context(method: int) -> Context:
+    """A context of TLS 1.3 only, without session resumption, compression or renegotiation."""
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     return context
 
 

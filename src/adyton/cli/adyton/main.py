@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from adyton import __version__
 from adyton.base.errors import AdytonError
+from adyton.cli.refusal import show_refusal
 
 _HELP = """Confidential computing on a marketplace that you run yourself.
 
@@ -27,6 +28,9 @@ _VERBS = (
     ("fund", "adyton.cli.adyton.fund:fund", "Give a wallet test money on the network."),
     ("image", "adyton.cli.adyton.image:app", "Build and push application images without a Docker daemon."),
     ("enclave", "adyton.cli.adyton.enclave:app", "Signing keys and measurements of enclave images."),
+    ("evidence", "adyton.cli.adyton.evidence:app", "Read and judge evidence: SGX, TDX, SEV-SNP, Nitro, any form."),
+    ("collateral", "adyton.cli.adyton.collateral:app", "Carry what judging needs to hosts without a network."),
+    ("platform", "adyton.cli.adyton.platform:app", "Change the simulated machine, to see what sealed data survives."),
     ("demo", "adyton.cli.adyton.demo:demo", "A confidential task from purchase to verified result, and five refusals."),
 )
 
@@ -46,10 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError:  # cyclopts has said what is wrong
         sys.exit(2)
     except AdytonError as error:
-        print(f"adyton: {error.message}", file=sys.stderr)  # noqa: T201  # the error border of this command
-        if error.hint:
-            print(f"        {error.hint}", file=sys.stderr)  # noqa: T201
-        print(f"        ({error.code})", file=sys.stderr)  # noqa: T201
+        show_refusal("adyton", error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,38 +1,34 @@
 """What one running enclave may ask of the platform, over the descriptor it was started with.
 
-Identity is the descriptor *and* the sender: every piece of a message carries the sender's pid from the kernel
-(SCM_CREDENTIALS), which must be in the process tree of this enclave. A descriptor that leaks to another process of
-the host is worth nothing there.
+Identity is the descriptor *and* the sender: every piece of a message carries its sender from the kernel
+(SCM_CREDENTIALS, SCM_PIDFD), who must be a process of this enclave. A descriptor that leaks to another process of the
+host is worth nothing there.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from adyton.attestation.sgx import KeyRequest, TargetInfo
+from adyton.attestation.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
 from adyton.base.errors import AdytonError, InputError
 from adyton.base.log import get_logger
 from adyton.platform import framing
 from adyton.platform.client import error_message
 from adyton.platform.framing import FramingError, Receiver
-from adyton.platform.protocol import Platform, PlatformError
+from adyton.platform.protocol import Platform
+from adyton.platform.simulated.membership import Enclosure, StrangerError, TracedError
 
 _log = get_logger("platform.channel")
-_MAX_TREE_DEPTH: Final = 64
-_REPORT_DATA_BYTES: Final = 64
-
-
-class StrangerError(PlatformError):
-    """A process that is not part of the enclave used its descriptor."""
-
-    code = "platform.channel.stranger"
 
 
 def serve(
-    connection: socket.socket, enclave: Platform, startup: Mapping[str, Any], member_of: Callable[[int], None]
+    connection: socket.socket,
+    enclave: Platform,
+    startup: Mapping[str, Any],
+    enclosure: Enclosure,
+    end_enclave: Callable[[], None],
 ) -> None:
     """Answer until the enclave closes its end; a stranger or a malformed message ends the service.
 
@@ -40,13 +36,18 @@ def serve(
         connection: the platform's end.
         enclave: who asks.
         startup: answer to ``startup``: what the host passed and the manifest allows.
-        member_of: raises :class:`StrangerError` for a pid outside the enclave.
+        enclosure: who belongs to it.
+        end_enclave: called where the enclave is traced and must not be.
     """
-    receiver = Receiver(connection, member_of)
+    receiver = Receiver(connection, enclosure.require)
     with connection:
         try:
             while (request := receiver.receive()) is not None:
+                enclosure.require_untraced()
                 framing.send(connection, _answer(enclave, startup, request))
+        except TracedError as error:
+            _log.warning("enclave ended: it is traced", code=error.code, detail=error.message)
+            end_enclave()
         except (FramingError, StrangerError) as error:
             _log.warning("enclave channel closed", code=error.code, detail=error.message)
 
@@ -79,28 +80,8 @@ def _hex(text: str) -> bytes:
 
 def _report_data(text: str) -> bytes:
     data = _hex(text)
-    if len(data) != _REPORT_DATA_BYTES:
+    if len(data) != REPORT_DATA_BYTES:
         raise InputError(
-            f"report data has {_REPORT_DATA_BYTES} bytes, not {len(data)}", code="platform.channel.report_data"
+            f"report data has {REPORT_DATA_BYTES} bytes, not {len(data)}", code="platform.channel.report_data"
         )
     return data
-
-
-def require_descendant(pid: int, ancestor: int) -> None:
-    """Prove that ``pid`` is ``ancestor`` or was started below it; a pid namespace's first process adopts orphans.
-
-    Raises:
-        StrangerError: it is not.
-    """
-    current = pid
-    for _step in range(_MAX_TREE_DEPTH):
-        if current == ancestor:
-            return
-        if current <= 1:
-            break
-        try:
-            status = Path(f"/proc/{current}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            break
-        current = int(status.rpartition(")")[2].split()[1])  # proc(5): state, then ppid
-    raise StrangerError(f"process {pid} is not part of the enclave")

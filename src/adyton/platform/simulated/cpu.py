@@ -1,20 +1,15 @@
 """The simulated CPU: fused secrets, EINIT, EREPORT and EGETKEY as the SDM's pseudocode has them (vol. 3D, chapter 38).
 
-The set of inputs of every key is the SDM's; how they are laid out under the MAC is not published, and is this module's
-own: fixed-width fields in one order, hence injective. Whoever holds this object holds the secrets: it lives in one
-process that measures enclaves itself, and nothing of it protects from that process's owner.
+The set of inputs of every key is the SDM's (``dependencies.py``). Whoever holds this object holds the secrets: it lives
+in one process that measures enclaves itself, and nothing of it protects from that process's owner.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
-import struct
 from dataclasses import dataclass
 from typing import Final
-
-from cryptography.hazmat.primitives.ciphers.algorithms import AES128
-from cryptography.hazmat.primitives.cmac import CMAC
 
 from adyton.attestation.sgx import (
     REPORT_DATA_BYTES,
@@ -30,20 +25,21 @@ from adyton.attestation.sgx import (
 from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.platform.protocol import GENERAL_PROTECTION, SgxError
-from adyton.platform.simulated.einit import (
+from adyton.platform.simulated.dependencies import FUSE_BYTES, KeyDependencies
+from adyton.platform.simulated.einit import Creation, EnclaveIdentity, initialise
+from adyton.platform.simulated.launch import (
     INVALID_ATTRIBUTE,
-    PADDING,
-    Creation,
-    EnclaveIdentity,
-    initialise,
+    INVALID_CPUSVN,
+    TOKEN_BYTES,
+    EinitToken,
+    LaunchControl,
+    cmac,
 )
 
 __all__ = ["DEFAULT_CPUSVN", "EnclaveIdentity", "FusedSecrets", "SimulatedCpu", "check_report"]
 
-FUSE_BYTES: Final = 16
 DEFAULT_CPUSVN: Final = bytes((11, 11, 2, 2, 255, 1)) + bytes(10)  # also the comparable components of its TCB
 
-INVALID_CPUSVN: Final = 32
 INVALID_ISVSVN: Final = 64
 INVALID_KEYNAME: Final = 256
 
@@ -81,59 +77,6 @@ class FusedSecrets:
         return Secret(self.provisioning.reveal() + self.sealing.reveal())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _KeyDependencies:
-    """KEY_DEPENDENCIES of EGETKEY; a field that a key does not depend on stays zero."""
-
-    keyname: KeyName
-    cpusvn: bytes
-    isvprodid: int = 0
-    isvsvn: int = 0
-    owner_epoch: bytes = bytes(16)
-    attributes: Attributes
-    attributemask: Attributes = Attributes(0, 0)  # noqa: RUF009  # frozen
-    mrenclave: bytes = bytes(32)
-    mrsigner: bytes = bytes(32)
-    keyid: bytes = bytes(32)
-    seal_fuses: bytes = bytes(FUSE_BYTES)
-    miscselect: int = 0
-    miscmask_inverted: int = 0
-    keypolicy: int = 0
-    isvfamilyid: bytes = bytes(16)
-    isvextprodid: bytes = bytes(16)
-    configid: bytes = bytes(64)
-    configsvn: int = 0
-
-    def to_bytes(self) -> bytes:
-        numbers = struct.pack(
-            "<HHHHHII",
-            self.keyname,
-            self.isvprodid,
-            self.isvsvn,
-            self.configsvn,
-            self.keypolicy,
-            self.miscselect,
-            self.miscmask_inverted,
-        )
-        return b"".join(
-            (
-                numbers,
-                self.cpusvn,
-                self.owner_epoch,
-                self.attributes.to_bytes(),
-                self.attributemask.to_bytes(),
-                self.mrenclave,
-                self.mrsigner,
-                self.keyid,
-                self.seal_fuses,
-                self.isvfamilyid,
-                self.isvextprodid,
-                self.configid,
-                PADDING,
-            )
-        )
-
-
 class SimulatedCpu:
     """One CPU package; holds no mutable state, so threads may share it.
 
@@ -163,7 +106,7 @@ class SimulatedCpu:
     @property
     def ppid(self) -> bytes:
         """The provisioning id (16 bytes): names the CPU to its vendor."""
-        return _cmac(self._fuses.provisioning.reveal(), b"adyton/simulated-ppid")
+        return cmac(self._fuses.provisioning.reveal(), b"adyton/simulated-ppid")
 
     def einit(
         self,
@@ -174,6 +117,7 @@ class SimulatedCpu:
         *,
         configid: bytes = bytes(64),
         configsvn: int = 0,
+        token: bytes = bytes(TOKEN_BYTES),
     ) -> EnclaveIdentity:
         """Start an enclave: check the signature over what was measured, and fix its identity.
 
@@ -184,13 +128,13 @@ class SimulatedCpu:
             miscselect: as chosen at ECREATE.
             configid: as chosen at ECREATE; needs KSS when not zero.
             configsvn: likewise.
+            token: EINITTOKEN of a launch enclave, where launch control is locked; by default an invalid one.
 
         Raises:
             SgxError: with EINIT's code, in the order of the SDM's checks.
         """
-        return initialise(
-            Creation(mrenclave, attributes, miscselect, configid, configsvn), sigstruct, self._le_pubkey_hash
-        )
+        launch = LaunchControl(self._le_pubkey_hash, token, self.cpusvn, self._launch_key)
+        return initialise(Creation(mrenclave, attributes, miscselect, configid, configsvn), sigstruct, launch)
 
     def body(self, identity: EnclaveIdentity, report_data: bytes = bytes(REPORT_DATA_BYTES)) -> ReportBody:
         """The report body of an enclave on this CPU."""
@@ -214,12 +158,15 @@ class SimulatedCpu:
         """EREPORT: a report of ``identity`` that only the enclave named by ``target`` can check.
 
         Raises:
-            SgxError: report data of another length than 64 bytes (where the CPU would fault).
+            SgxError: the CPU would fault: report data of another length than 64 bytes, or a reserved byte of the
+                target that is not zero (this CPU has no CET).
         """
         if len(report_data) != REPORT_DATA_BYTES:
             raise SgxError("EREPORT", GENERAL_PROTECTION, f"report data has {len(report_data)} bytes, not 64")
+        if target.cet_attributes:
+            raise SgxError("EREPORT", GENERAL_PROTECTION, "CET_ATTRIBUTES of TARGETINFO are reserved without CET")
         body = self.body(identity, report_data)
-        dependencies = _KeyDependencies(
+        dependencies = KeyDependencies(
             keyname=KeyName.REPORT,
             cpusvn=self.cpusvn,
             owner_epoch=self._owner_epoch,
@@ -231,7 +178,7 @@ class SimulatedCpu:
             configid=target.configid,
             configsvn=target.configsvn,
         )
-        return Report(body, self._report_keyid, _cmac(self._derive(dependencies), body.to_bytes()))
+        return Report(body, self._report_keyid, cmac(self._derive(dependencies), body.to_bytes()))
 
     def egetkey(self, identity: EnclaveIdentity, request: KeyRequest) -> Secret[bytes]:
         """EGETKEY: the 16-byte key that ``request`` names, for ``identity``.
@@ -253,10 +200,10 @@ class SimulatedCpu:
                 raise _egetkey(INVALID_KEYNAME, f"key name {request.keyname} does not exist")
         return Secret(self._derive(dependencies))
 
-    def _seal(self, identity: EnclaveIdentity, request: KeyRequest) -> _KeyDependencies:
+    def _seal(self, identity: EnclaveIdentity, request: KeyRequest) -> KeyDependencies:
         self._check_svns(identity, request)
         policy = KeyPolicy(request.keypolicy)
-        return _KeyDependencies(
+        return KeyDependencies(
             keyname=KeyName.SEAL,
             cpusvn=request.cpusvn,
             isvprodid=0 if policy & KeyPolicy.NOISVPRODID else identity.isvprodid,
@@ -277,8 +224,8 @@ class SimulatedCpu:
             configsvn=request.configsvn if policy & KeyPolicy.CONFIGID else 0,
         )
 
-    def _report(self, identity: EnclaveIdentity, request: KeyRequest) -> _KeyDependencies:
-        return _KeyDependencies(
+    def _report(self, identity: EnclaveIdentity, request: KeyRequest) -> KeyDependencies:
+        return KeyDependencies(
             keyname=KeyName.REPORT,
             cpusvn=self.cpusvn,
             owner_epoch=self._owner_epoch,
@@ -291,13 +238,13 @@ class SimulatedCpu:
             configsvn=identity.configsvn,
         )
 
-    def _provision(self, identity: EnclaveIdentity, request: KeyRequest) -> _KeyDependencies:
+    def _provision(self, identity: EnclaveIdentity, request: KeyRequest) -> KeyDependencies:
         if not identity.attributes.has(Flag.PROVISIONKEY):
             raise _egetkey(INVALID_ATTRIBUTE, "provisioning keys need the PROVISIONKEY attribute")
         self._check_svns(identity, request)
         sealing = request.keyname == KeyName.PROVISION_SEAL
         policy = KeyPolicy(request.keypolicy) if sealing else KeyPolicy(0)
-        return _KeyDependencies(
+        return KeyDependencies(
             keyname=KeyName(request.keyname),
             cpusvn=request.cpusvn,
             isvprodid=0 if policy & KeyPolicy.NOISVPRODID else identity.isvprodid,
@@ -315,11 +262,11 @@ class SimulatedCpu:
             configsvn=request.configsvn if policy & KeyPolicy.CONFIGID else 0,
         )
 
-    def _einittoken(self, identity: EnclaveIdentity, request: KeyRequest) -> _KeyDependencies:
+    def _einittoken(self, identity: EnclaveIdentity, request: KeyRequest) -> KeyDependencies:
         if not identity.attributes.has(Flag.EINITTOKENKEY):
             raise _egetkey(INVALID_ATTRIBUTE, "the launch key needs the EINITTOKENKEY attribute")
         self._check_svns(identity, request)
-        return _KeyDependencies(
+        return KeyDependencies(
             keyname=KeyName.EINITTOKEN,
             cpusvn=request.cpusvn,
             isvprodid=identity.isvprodid,
@@ -332,26 +279,47 @@ class SimulatedCpu:
             miscselect=identity.miscselect & request.miscmask,
         )
 
+    def _launch_key(self, token: EinitToken) -> Secret[bytes]:
+        """The key that a launch enclave got from EGETKEY when it made ``token``."""
+        return Secret(
+            self._derive(
+                KeyDependencies(
+                    keyname=KeyName.EINITTOKEN,
+                    cpusvn=token.cpusvn,
+                    isvprodid=token.isvprodid,
+                    isvsvn=token.isvsvn,
+                    owner_epoch=self._owner_epoch,
+                    attributes=token.masked_attributes,
+                    mrsigner=self._le_pubkey_hash or bytes(32),
+                    keyid=token.keyid,
+                    seal_fuses=self._seal_fuses(),
+                    miscselect=token.masked_miscselect,
+                )
+            )
+        )
+
     def _check_svns(self, identity: EnclaveIdentity, request: KeyRequest) -> None:
         if any(asked > current for asked, current in zip(request.cpusvn, self.cpusvn, strict=True)):
             raise _egetkey(INVALID_CPUSVN, "the key of a newer microcode is not given to an older one")
         if request.isvsvn > identity.isvsvn:
             raise _egetkey(INVALID_ISVSVN, f"the key of ISVSVN {request.isvsvn} is not given to {identity.isvsvn}")
-        if request.configsvn > identity.configsvn:
+        # the SDM's pseudocode asks this for SEAL only; its text and table have CONFIGSVN in PROVISION_SEAL alike
+        configured = request.keyname in {KeyName.SEAL, KeyName.PROVISION_SEAL}
+        if configured and request.configsvn > identity.configsvn:
             raise _egetkey(INVALID_ISVSVN, f"the key of CONFIGSVN {request.configsvn} is not given to an older one")
 
     def _seal_fuses(self) -> bytes:
-        return _cmac(self._fuses.sealing.reveal(), b"adyton/simulated-seal-fuses")
+        return cmac(self._fuses.sealing.reveal(), b"adyton/simulated-seal-fuses")
 
-    def _derive(self, dependencies: _KeyDependencies) -> bytes:
-        level_key = _cmac(self._fuses.provisioning.reveal(), b"adyton/simulated-cpusvn" + dependencies.cpusvn)
-        return _cmac(level_key, dependencies.to_bytes())
+    def _derive(self, dependencies: KeyDependencies) -> bytes:
+        level_key = cmac(self._fuses.provisioning.reveal(), b"adyton/simulated-cpusvn" + dependencies.cpusvn)
+        return cmac(level_key, dependencies.to_bytes())
 
 
 def check_report(cpu: SimulatedCpu, target: EnclaveIdentity, report: Report) -> bool:
     """Whether ``report`` was made on this CPU for ``target``: what a target enclave does with EGETKEY and CMAC."""
     key = cpu.egetkey(target, KeyRequest(KeyName.REPORT, keyid=report.keyid))
-    return hmac.compare_digest(_cmac(key.reveal(), report.body.to_bytes()), report.mac)
+    return hmac.compare_digest(cmac(key.reveal(), report.body.to_bytes()), report.mac)
 
 
 def _sealing_attributes(identity: EnclaveIdentity, request: KeyRequest) -> Attributes:
@@ -369,10 +337,3 @@ def _check_policy(identity: EnclaveIdentity, request: KeyRequest) -> None:
 
 def _egetkey(code: int, detail: str) -> SgxError:
     return SgxError("EGETKEY", code, detail)
-
-
-def _cmac(key: bytes, data: bytes) -> bytes:
-    """AES-128-CMAC (NIST SP 800-38B)."""
-    mac = CMAC(AES128(key))
-    mac.update(data)
-    return mac.finalize()

@@ -7,14 +7,16 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from adyton.enclave.manifest import RUN_FOLDER, VOLUMES_FOLDER, Manifest
+from adyton.platform import framing
 from adyton.platform.client import PLATFORM_FD
 from adyton.platform.protocol import Platform
 from adyton.platform.simulated import channel
+from adyton.platform.simulated.membership import Enclosure
 from adyton.platform.simulated.relay import CasRelay
 from adyton.platform.simulated.request import Grant, RequestError
 from adyton.platform.simulated.store import LoadedEnclave
@@ -50,19 +52,28 @@ def running(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             stack.callback(ours.close)
-            # credentials are attached when a message is sent, so this must be on before the enclave can send
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            framing.ask_for_senders(ours)  # before the enclave can send
             sandbox = _sandbox(loaded, grant, run_folder, theirs.fileno())
             process = runner.start(sandbox, *output)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        threading.Thread(
+        enclosure = stack.enter_context(Enclosure(process.pid, process.pidfd, debug=loaded.manifest.debug))
+        service = threading.Thread(
             target=channel.serve,
-            args=(ours, enclave, _startup(grant), lambda pid: channel.require_descendant(pid, process.pid)),
+            args=(ours, enclave, _startup(grant), enclosure, process.kill),
             name="enclave-channel",
             daemon=True,
-        ).start()
+        )
+        service.start()
+        stack.callback(service.join)
+        stack.callback(_shut, ours)  # first of all: from here on nobody is answered, whatever becomes of the process
         yield process
+
+
+def _shut(connection: socket.socket) -> None:
+    """Wake whoever waits on the connection: to close it would leave them waiting."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _startup(grant: Grant) -> dict[str, Any]:

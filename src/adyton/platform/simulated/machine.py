@@ -1,7 +1,7 @@
 """One simulated machine: a CPU with its fused secrets, its quoting enclave and the vendor that certifies it.
 
-Everything secret lies below one private folder: ``fuses`` (32 bytes, made once) and the vendor's files. Whoever loses
-the folder loses what enclaves sealed on this machine.
+Everything secret lies below one private folder: the files of :mod:`~adyton.platform.simulated.state` and the vendor's.
+Whoever loses the folder loses what enclaves sealed on this machine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import hashlib
 from pathlib import Path
 
 from adyton.attestation.sgx import Attributes
-from adyton.base.files import write_private
-from adyton.base.secret import Secret
 from adyton.platform.client import PlatformInfo
 from adyton.platform.protocol import Platform
-from adyton.platform.simulated.cpu import FusedSecrets, SimulatedCpu
+from adyton.platform.simulated.cpu import SimulatedCpu
 from adyton.platform.simulated.pki import SimulatedVendor
 from adyton.platform.simulated.qe import LocalPlatform, QuotingEnclave
+from adyton.platform.simulated.state import MachineState
 
 
 class SimulatedMachine:
@@ -39,13 +38,10 @@ class SimulatedMachine:
         """The machine whose secrets are in ``folder``; made on first use.
 
         Raises:
-            InputError: the file of fused secrets is damaged.
+            InputError: a file of its state is damaged.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = folder / "fuses"
-        if not file.exists():
-            write_private(file, FusedSecrets.create().to_bytes().reveal())
-        return cls(SimulatedCpu(FusedSecrets.from_bytes(Secret(file.read_bytes()))), vendor, pccs_url)
+        state = MachineState.load(folder)
+        return cls(SimulatedCpu(state.fuses, owner_epoch=state.owner_epoch, cpusvn=state.cpusvn), vendor, pccs_url)
 
     def initialise(self, mrenclave: bytes, sigstruct: bytes, attributes: Attributes) -> Platform:
         """EINIT of an enclave that was measured here.

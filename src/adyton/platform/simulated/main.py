@@ -20,6 +20,7 @@ from adyton.platform.simulated.machine import SimulatedMachine
 from adyton.platform.simulated.pccs import build_router
 from adyton.platform.simulated.pki import SimulatedVendor
 from adyton.platform.simulated.settings import PlatformSettings
+from adyton.platform.simulated.state import exclusive
 from adyton.platform.simulated.store import ImageStore
 from adyton.runner.bwrap import find_runner
 from adyton.web.app import new_app
@@ -46,10 +47,13 @@ def run(settings: PlatformSettings) -> None:
     """Serve host programs and collateral until SIGTERM or SIGINT.
 
     Raises:
-        AdytonError: no runner, a taken port, or damaged state.
+        AdytonError: no runner, a taken port or socket, damaged state, or a state folder that another daemon uses.
     """
-    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.state.chmod(0o700)
+    with exclusive(settings.state):
+        _run(settings)
+
+
+def _run(settings: PlatformSettings) -> None:
     vendor = SimulatedVendor.create(settings.state / "vendor")
     listener = listen(settings.host, settings.port)
     pccs_url = f"http://{settings.host}:{listener.getsockname()[1]}"

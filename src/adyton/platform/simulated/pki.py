@@ -8,13 +8,13 @@ enclave. All names begin with *Simulated*: the root is what tells simulated evid
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -30,63 +30,41 @@ from cryptography.x509.oid import NameOID
 from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.collateral import Collateral
 from adyton.attestation.pck import SGX_EXTENSION, CaKind, PckExtension
-from adyton.attestation.tcb import TcbStatus
+from adyton.attestation.verdict import EvidenceKind
 from adyton.base.errors import InputError
 from adyton.base.files import write_private
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import load_signer, mrsigner, new_signer
-from adyton.platform.simulated.cpu import DEFAULT_CPUSVN
 from adyton.platform.simulated.derive import derive_p256, sign_raw
+from adyton.platform.simulated.documents import (
+    COLLATERAL_LIFETIME,
+    FMSPC,
+    PCEID,
+    PCESVN,
+    Catalogue,
+    Level,
+    QeLevel,
+    qe_identity,
+    tcb_info,
+)
+
+__all__ = ["COLLATERAL_RENEWAL", "SEED_BYTES", "Catalogue", "Level", "QeLevel", "SimulatedVendor", "Update"]
 
 SEED_BYTES: Final = 32
-QE_ISVPRODID: Final = 1
-QE_ISVSVN: Final = 8
-FMSPC: Final = b"SIM\x00\x00\x00"
-PCEID: Final = b"\x00\x00"
-PCESVN: Final = 13
-
-COLLATERAL_LIFETIME: Final = timedelta(days=30)
 COLLATERAL_RENEWAL: Final = timedelta(days=10)  # so at least 20 days are always left
 _MARGIN = timedelta(hours=1)  # for verifiers whose clock is behind
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _ROOT_END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 _LEAF_YEARS = 7
-_TCB_DATE = "2024-03-13T00:00:00Z"
+# Intel's verification library wants every certificate to name its CRL; nobody fetches from here (RFC 2606).
+_CRL_URL: Final = "https://simulated-vendor.invalid/sgx/certification/v4/"
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A TCB level of the platform: reached when no SVN is above the platform's."""
+class Update(StrEnum):
+    """Which documents of the vendor are asked for (*PCS API v4*, parameter ``update``)."""
 
-    components: bytes
-    pcesvn: int
-    status: TcbStatus
-    advisories: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class QeLevel:
-    """A TCB level of the quoting enclave."""
-
-    isvsvn: int
-    status: TcbStatus
-    advisories: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """What the vendor says about its platforms; replace it to simulate an advisory, a new level or a revocation."""
-
-    levels: tuple[Level, ...] = (
-        Level(DEFAULT_CPUSVN, PCESVN, TcbStatus.UP_TO_DATE),
-        Level(bytes(16), 0, TcbStatus.OUT_OF_DATE),
-    )
-    qe_levels: tuple[QeLevel, ...] = (QeLevel(QE_ISVSVN, TcbStatus.UP_TO_DATE), QeLevel(0, TcbStatus.OUT_OF_DATE))
-    evaluation_number: int = 17
-    qe_mrsigner: bytes | None = None  # None: that of the vendor's own quoting enclave
-    smt: bool = False
-    revoked_pcks: frozenset[int] = field(default=frozenset())  # serial numbers
-    revoked_by_root: frozenset[int] = field(default=frozenset())
+    STANDARD = "standard"
+    EARLY = "early"  # with what the vendor knows already and holds others to later
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +82,10 @@ class SimulatedVendor:
         seed: 32 bytes from which all P-256 keys follow.
         qe_signer: RSA-3072 key that signs the vendor's quoting enclave.
         catalogue: what it says about its platforms.
+
+    Attributes:
+        catalogue: may be replaced at any time; what is published follows at once.
+        early: what it will say, published already to those who ask for early updates; None where nothing is new.
     """
 
     def __init__(self, seed: Secret[bytes], qe_signer: rsa.RSAPrivateKey, catalogue: Catalogue | None = None) -> None:
@@ -112,9 +94,10 @@ class SimulatedVendor:
         self._seed = seed
         self.qe_signer = qe_signer
         self.catalogue = catalogue or Catalogue()
+        self.early: Catalogue | None = None
         self._root = self._authority("Root CA", None, path_length=1)
         self._platform_ca = self._authority("PCK Platform CA", self._root, path_length=0)
-        self._issue = lru_cache(maxsize=4)(self._issue_collateral)
+        self._issue = lru_cache(maxsize=8)(self._issue_collateral)
 
     @classmethod
     def create(cls, folder: Path) -> SimulatedVendor:
@@ -170,37 +153,46 @@ class SimulatedVendor:
         leaf = self._leaf("PCK Certificate", key, self._platform_ca, now, extension)
         return _pem(leaf, self._platform_ca.certificate, self._root.certificate)
 
-    def collateral(self, now: datetime) -> Collateral:
-        """Current collateral for all its platforms; the same bytes until the next renewal."""
-        periods = (now - _EPOCH) // COLLATERAL_RENEWAL
-        return self._issue(_EPOCH + periods * COLLATERAL_RENEWAL - _MARGIN, self.catalogue)
+    def collateral(
+        self, now: datetime, kind: EvidenceKind = EvidenceKind.SGX, update: Update = Update.STANDARD
+    ) -> Collateral:
+        """Current collateral for evidence of ``kind`` from all its platforms; the same bytes until the next renewal.
 
-    def fetch(self, fmspc: str, ca: CaKind) -> Collateral:
+        Raises:
+            InputError: a technology that this vendor does not have.
+        """
+        if kind not in {EvidenceKind.SGX, EvidenceKind.TDX}:
+            raise InputError(f"the simulated vendor has no collateral for {kind}", code="platform.vendor.kind")
+        periods = (now - _EPOCH) // COLLATERAL_RENEWAL
+        catalogue = self.early if update is Update.EARLY and self.early is not None else self.catalogue
+        return self._issue(_EPOCH + periods * COLLATERAL_RENEWAL - _MARGIN, catalogue, kind)
+
+    def fetch(self, fmspc: str, ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
         """As a :class:`~adyton.attestation.collateral.CollateralSource` in the vendor's own process.
 
         Raises:
-            InputError: a platform that is not of this vendor.
+            InputError: a platform or a technology that is not of this vendor.
         """
         if fmspc.lower() != self.fmspc or ca is not CaKind.PLATFORM:
             raise InputError(f"no simulated platform has FMSPC {fmspc} and a {ca} CA", code="platform.vendor.fmspc")
-        return self.collateral(datetime.now(UTC))
+        return self.collateral(datetime.now(UTC), kind)
 
-    def _issue_collateral(self, issued: datetime, catalogue: Catalogue) -> Collateral:
+    def _issue_collateral(self, issued: datetime, catalogue: Catalogue, kind: EvidenceKind) -> Collateral:
         signer_key = self._key("TCB Signing")
         signer = self._leaf("TCB Signing", signer_key.public_key(), self._root, issued)
-        tcb_info = _text(_tcb_info(catalogue, issued))
-        qe_identity = _text(_qe_identity(catalogue, issued, catalogue.qe_mrsigner or mrsigner(self.qe_signer)))
+        info = tcb_info(catalogue, issued, kind)
+        identity = qe_identity(catalogue, issued, kind, catalogue.qe_mrsigner or mrsigner(self.qe_signer))
         root_pem = self._root.certificate
         return Collateral(
             pck_crl_issuer_chain=_pem(self._platform_ca.certificate, root_pem).decode(),
             root_ca_crl=_crl(self._root, issued, catalogue.revoked_by_root),
             pck_crl=_crl(self._platform_ca, issued, catalogue.revoked_pcks),
             tcb_info_issuer_chain=_pem(signer, root_pem).decode(),
-            tcb_info=tcb_info,
-            tcb_info_signature=sign_raw(signer_key, tcb_info.encode()),
+            tcb_info=info,
+            tcb_info_signature=sign_raw(signer_key, info.encode()),
             qe_identity_issuer_chain=_pem(signer, root_pem).decode(),
-            qe_identity=qe_identity,
-            qe_identity_signature=sign_raw(signer_key, qe_identity.encode()),
+            qe_identity=identity,
+            qe_identity_signature=sign_raw(signer_key, identity.encode()),
         )
 
     def _key(self, role: str) -> ec.EllipticCurvePrivateKey:
@@ -252,6 +244,7 @@ def _builder(
     point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     serial = hashlib.sha256(f"adyton/serial\0{role}\0{start.isoformat()}\0".encode() + point).digest()[:16]
     issuer_key = key if issuer is None else issuer.key.public_key()
+    of_platform = role == "PCK Certificate"  # the only one below an intermediate
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -262,7 +255,13 @@ def _builder(
         .not_valid_after(end)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
         .add_extension(x509.SubjectKeyIdentifier(_key_id(point)), critical=False)
+        .add_extension(_crl_place("pckcrl?ca=platform&encoding=der" if of_platform else "rootcacrl"), critical=False)
     )
+
+
+def _crl_place(path: str) -> x509.CRLDistributionPoints:
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(_CRL_URL + path)], None, None, None)
+    return x509.CRLDistributionPoints([point])
 
 
 def _key_id(point: bytes) -> bytes:
@@ -307,59 +306,6 @@ def _crl(issuer: _Authority, issued: datetime, revoked: frozenset[int]) -> bytes
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(issued).build()
         builder = builder.add_revoked_certificate(entry)
     return builder.sign(issuer.key, SHA256(), ecdsa_deterministic=True).public_bytes(Encoding.DER)
-
-
-def _dated(kind: str, version: int, catalogue: Catalogue, issued: datetime) -> dict[str, Any]:
-    return {
-        "id": kind,
-        "version": version,
-        "issueDate": _date(issued),
-        "nextUpdate": _date(issued + COLLATERAL_LIFETIME),
-        "tcbEvaluationDataNumber": catalogue.evaluation_number,
-    }
-
-
-def _tcb_info(catalogue: Catalogue, issued: datetime) -> dict[str, Any]:
-    return {
-        **_dated("SGX", 3, catalogue, issued),
-        "fmspc": FMSPC.hex().upper(),
-        "pceId": PCEID.hex(),
-        "tcbType": 0,
-        "tcbLevels": [
-            {
-                "tcb": {"sgxtcbcomponents": [{"svn": svn} for svn in level.components], "pcesvn": level.pcesvn},
-                **_judgement(level),
-            }
-            for level in catalogue.levels
-        ],
-    }
-
-
-def _qe_identity(catalogue: Catalogue, issued: datetime, signer: bytes) -> dict[str, Any]:
-    return {
-        **_dated("QE", 2, catalogue, issued),
-        "miscselect": "00000000",
-        "miscselectMask": "FFFFFFFF",
-        # INIT set and DEBUG clear; MODE64BIT and XFRM do not matter, as in the real document.
-        "attributes": "01000000000000000000000000000000",
-        "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
-        "mrsigner": signer.hex().upper(),
-        "isvprodid": QE_ISVPRODID,
-        "tcbLevels": [{"tcb": {"isvsvn": level.isvsvn}, **_judgement(level)} for level in catalogue.qe_levels],
-    }
-
-
-def _judgement(level: Level | QeLevel) -> dict[str, Any]:
-    document: dict[str, Any] = {"tcbDate": _TCB_DATE, "tcbStatus": level.status.value}
-    return document | ({"advisoryIDs": list(level.advisories)} if level.advisories else {})
-
-
-def _text(document: dict[str, Any]) -> str:
-    return json.dumps(document, separators=(",", ":"))
-
-
-def _date(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _pem(*certificates: x509.Certificate) -> bytes:

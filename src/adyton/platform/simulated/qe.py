@@ -2,12 +2,13 @@
 
 It is an enclave like others, started by EINIT under the vendor's key. Its attestation key and the PCK key follow from
 its seal key, so they are the same after a restart and different on every CPU; the provisioning certification enclave,
-which holds the PCK key on real platforms, is folded into it.
+which holds the PCK key on real platforms, is folded into it, and certifies the quoting enclave of TDX likewise.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Final
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.quote import CertificationType, QuoteHeader, QuoteV3
+from adyton.attestation.quote import Body, CertificationType, Quote, QuoteHeader
 from adyton.attestation.sgx import (
     REPORT_DATA_BYTES,
     Attributes,
@@ -35,13 +36,48 @@ from adyton.enclave.sigstruct import sign
 from adyton.platform.protocol import PlatformError
 from adyton.platform.simulated.cpu import EnclaveIdentity, SimulatedCpu, check_report
 from adyton.platform.simulated.derive import derive_p256, sign_raw
-from adyton.platform.simulated.pki import PCESVN, QE_ISVPRODID, QE_ISVSVN, SimulatedVendor
+from adyton.platform.simulated.documents import PCESVN, QE_ISVPRODID, QE_ISVSVN, TD_QE_ISVPRODID
+from adyton.platform.simulated.pki import SimulatedVendor
 
 # It has no enclave file: this name stands in for its pages. Verifiers pin its signer and product, as for the real one.
 QE_MRENCLAVE: Final = hashlib.sha256(b"adyton/simulated-quoting-enclave/1").digest()
 QE_AUTH: Final = bytes(range(32))  # as the real one's
 
 _SIGNED_ON = date(2026, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A quoting enclave's report, its signature by the PCK key (r||s, 64 bytes) and the PCK chain (PEM)."""
+
+    report: ReportBody
+    signature: bytes
+    chain: bytes
+
+
+def binding(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The report data (64 bytes) by which a quoting enclave vouches for its attestation key."""
+    return hashlib.sha256(_point(key) + QE_AUTH).digest() + bytes(REPORT_DATA_BYTES - 32)
+
+
+def signed_quote(header: QuoteHeader, body: Body, key: ec.EllipticCurvePrivateKey, certified: Certified) -> Quote:
+    """The quote of ``body`` by an attestation key whose quoting enclave is certified."""
+    quote = Quote(
+        header=header,
+        body=body,
+        signature=bytes(64),
+        attestation_key=_point(key),
+        qe_report=certified.report,
+        qe_report_signature=certified.signature,
+        auth=QE_AUTH,
+        certification_type=CertificationType.PCK_CHAIN,
+        certification=certified.chain,
+    )
+    return replace(quote, signature=sign_raw(key, quote.signed_bytes))
+
+
+def _point(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
 
 
 class QuotingEnclave:
@@ -71,51 +107,69 @@ class QuotingEnclave:
         self._attestation_key = derive_p256(seal_key, "simulated-qe/attestation")
         self._pck_key = derive_p256(seal_key, "simulated-qe/pck")
         self._id = derive_key(seal_key, "simulated-qe/id").reveal()[:16]
-        self._chain = lru_cache(maxsize=4)(self._certify)
+        self._chain = lru_cache(maxsize=4)(self._issue)
 
     @property
     def target_info(self) -> TargetInfo:
         """Whom a REPORT must name to be quoted."""
         return self.identity.target_info()
 
-    def quote(self, report: bytes) -> bytes:
+    def quote(self, report: bytes, *, version: int = 3) -> bytes:
         """Quote a REPORT (432 bytes) that was made for this enclave on this CPU.
 
+        Args:
+            report: what EREPORT made.
+            version: of the quote, 3 to 5; enclaves have quotes of version 3 unless they ask otherwise.
+
         Raises:
-            PlatformError: ``platform.quote.report``: malformed, for another target, or from another CPU.
+            PlatformError: ``platform.quote.report``: malformed, for another target, or from another CPU;
+                ``platform.quote.version``.
         """
+        if version not in {3, 4, 5}:
+            raise PlatformError(f"there are no quotes of version {version}", code="platform.quote.version")
+        body = self._received(report)
+        header = QuoteHeader(version=version, user_data=self._id + bytes(4))
+        if version == 3:
+            header = replace(header, qe_svn=QE_ISVSVN, pce_svn=PCESVN)
+        qe_report = self._cpu.body(self.identity, binding(self._attestation_key))
+        certified = Certified(qe_report, *self._certify(qe_report))
+        return signed_quote(header, body, self._attestation_key, certified).to_bytes()
+
+    def certify(self, report: bytes) -> Certified:
+        """Certify the quoting enclave of TDX, as the provisioning certification enclave does on real platforms.
+
+        Args:
+            report: its REPORT for this enclave.
+
+        Raises:
+            PlatformError: ``platform.quote.report``: malformed, for another target, from another CPU, or of another
+                enclave than the vendor's quoting enclave of TDX.
+        """
+        body = self._received(report)
+        own = self._cpu.body(self.identity)
+        if (body.mrsigner, body.isvprodid, body.attributes.debug) != (own.mrsigner, TD_QE_ISVPRODID, False):
+            raise PlatformError("only the vendor's quoting enclaves are certified", code="platform.quote.report")
+        return Certified(body, *self._certify(body))
+
+    def pck_chain(self, now: datetime) -> bytes:
+        """The platform's PCK chain (PEM)."""
+        return self._chain(now.year, self._vendor.catalogue.smt)
+
+    def _received(self, report: bytes) -> ReportBody:
         try:
             parsed = Report.parse(report)
         except FormatError as error:
             raise PlatformError(f"not a REPORT: {error.message}", code="platform.quote.report") from error
         if not check_report(self._cpu, self.identity, parsed):
             raise PlatformError("the REPORT was not made for the quoting enclave here", code="platform.quote.report")
-        return self._sign(parsed.body)
+        return parsed.body
 
-    def pck_chain(self, now: datetime) -> bytes:
-        """The platform's PCK chain (PEM)."""
-        return self._chain(now.year, self._vendor.catalogue.smt)
+    def _certify(self, qe_report: ReportBody) -> tuple[bytes, bytes]:
+        return sign_raw(self._pck_key, qe_report.to_bytes()), self.pck_chain(self._clock())
 
-    def _certify(self, year: int, _smt: bool) -> bytes:
+    def _issue(self, year: int, _smt: bool) -> bytes:
         start = datetime(year, 1, 1, tzinfo=UTC)
         return self._vendor.certify(self._pck_key.public_key(), self._cpu.ppid, self._cpu.cpusvn, start)
-
-    def _sign(self, body: ReportBody) -> bytes:
-        header = QuoteHeader(qe_svn=QE_ISVSVN, pce_svn=PCESVN, user_data=self._id + bytes(4))
-        point = _point(self._attestation_key.public_key())
-        binding = hashlib.sha256(point + QE_AUTH).digest() + bytes(REPORT_DATA_BYTES - 32)
-        qe_report = self._cpu.body(self.identity, binding)
-        return QuoteV3(
-            header=header,
-            body=body,
-            signature=sign_raw(self._attestation_key, header.to_bytes() + body.to_bytes()),
-            attestation_key=point,
-            qe_report=qe_report,
-            qe_report_signature=sign_raw(self._pck_key, qe_report.to_bytes()),
-            auth=QE_AUTH,
-            certification_type=CertificationType.PCK_CHAIN,
-            certification=self.pck_chain(self._clock()),
-        ).to_bytes()
 
 
 class LocalPlatform:
@@ -148,7 +202,3 @@ class LocalPlatform:
     def identity(self) -> ReportBody:
         """The enclave's identity, with zero report data."""
         return self._cpu.body(self._identity)
-
-
-def _point(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]

@@ -19,6 +19,7 @@ _log = get_logger("platform.relay")
 SOCKET_NAME: Final = "cas.sock"
 _CONNECT_TIMEOUT_S: Final = 10.0
 _IDLE_S: Final = 120.0
+_ACCEPT_PAUSE_S: Final = 0.1
 _MAX_CONNECTIONS: Final = 16
 _BLOCK: Final = 1 << 16
 
@@ -35,22 +36,28 @@ class CasRelay:
         self._target = target
         self._server = framing.listen(folder / SOCKET_NAME)
         self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, name="cas-relay", daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; what is being relayed ends with its two ends."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        while not self._closed.is_set():
+            try:
                 connection, _address = self._server.accept()
-                if not self._slots.acquire(blocking=False):
-                    connection.close()
-                    continue
-                threading.Thread(target=self._relay, args=(connection,), name="cas-relay-pipe", daemon=True).start()
+            except OSError as error:  # closed, or for the moment out of descriptors
+                if not self._closed.wait(_ACCEPT_PAUSE_S):
+                    _log.warning("cannot take a connection", detail=error.strerror)
+                continue
+            if not self._slots.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(target=self._relay, args=(connection,), name="cas-relay-pipe", daemon=True).start()
 
     def _relay(self, inner: socket.socket) -> None:
         try:

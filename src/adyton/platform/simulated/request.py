@@ -25,6 +25,11 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-
 _SESSION = re.compile(r"(?P<session>[^/\s]{1,256})/(?P<service>[A-Za-z0-9_.-]{1,128})")
 
 Text = Annotated[str, Field(max_length=65536)]
+Layout = Annotated[str, Field(max_length=4096, pattern=r"^/[^\x00]*$")]
+Size = Annotated[int, Field(gt=0, le=1 << 62)]
+Count = Annotated[int, Field(gt=0, le=1 << 31)]
+Seconds = Annotated[float, Field(gt=0, le=10 * 366 * 86400.0, allow_inf_nan=False)]
+_MOST_COMPLAINTS: Final = 2000  # characters: names come from outside and may be long and many
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -35,16 +40,16 @@ class RequestError(AdytonError):
 
 
 class WireLimits(BaseModel):
-    """Limits as in :class:`adyton.runner.profile.Limits`."""
+    """Limits as in :class:`adyton.runner.profile.Limits`; the bounds are those of the kernel's own types."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    memory_bytes: int | None = Field(None, gt=0)
-    processes: int | None = Field(None, gt=0)
-    file_bytes: int | None = Field(None, gt=0)
-    open_files: int | None = Field(None, gt=0)
-    cpu_s: int | None = Field(None, gt=0)
-    timeout_s: float | None = Field(None, gt=0)
+    memory_bytes: Size | None = None
+    processes: Count | None = None
+    file_bytes: Size | None = None
+    open_files: Count | None = None
+    cpu_s: Count | None = None
+    timeout_s: Seconds | None = None
 
 
 class WirePrepare(BaseModel):
@@ -53,7 +58,7 @@ class WirePrepare(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     op: Literal["prepare"]
-    layout: Text
+    layout: Layout
 
 
 class WireLaunch(BaseModel):
@@ -62,7 +67,7 @@ class WireLaunch(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     op: Literal["launch"]
-    layout: Text
+    layout: Layout
     environment: dict[Text, Text] = Field(max_length=1000)
     volumes: dict[Text, Text] = Field(max_length=100)
     host_paths: dict[Text, Text] = Field(max_length=100)
@@ -118,7 +123,7 @@ def _validated(model: type[_M], message: Mapping[str, Any]) -> _M:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         what = "launch" if model is WireLaunch else "prepare"
-        raise RequestError(f"the {what} request is malformed: {wrong}") from None
+        raise RequestError(f"the {what} request is malformed: {wrong[:_MOST_COMPLAINTS]}") from None
 
 
 def judge(request: WireLaunch, manifest: Manifest) -> Grant:

@@ -1,0 +1,285 @@
+"""Refusals at the attested port, over real TLS: what the peer learns, what is recorded, and what the connection is."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.attestation.test_ratls import certificate, spki
+from tests.cas.documents import APP, POST, PRE, iexec_document, to_yaml
+from tests.cas.house import CAS, Evidence, Running
+from tests.platform.world import World, signer
+
+from adyton.attestation.errors import AttestationError
+from adyton.attestation.ratls import make_certificate, read_certificate
+from adyton.attestation.report_data import CAS_ATTESTATION, CAS_CONFIG, CAS_SERVER, legacy_report_data
+from adyton.attestation.tls_forms import LEGACY_QUOTES
+from adyton.base.db import open_engine
+from adyton.base.secret import Secret
+from adyton.cas.audit import read_entries
+from adyton.cas.identity import SERVER_NAME, IdentityProof, identity_nonce, verify_identity
+from adyton.cas.operator import OperatorFiles, make_identity
+from adyton.cas.tlsclient import CasRefusedError, tls_context
+from adyton.platform.simulated.pki import SimulatedVendor
+from adyton.web.peercert import server_context, tls_protocol
+
+PRE_ENCLAVE, APP_ENCLAVE = bytes.fromhex(PRE), bytes.fromhex(APP)
+
+
+@pytest.fixture(scope="module")
+def task(cas: Running) -> str:
+    """The name of a session as the SMS makes it for a task."""
+    document = iexec_document()
+    cas.owner().create(to_yaml(document))
+    return str(document["name"])
+
+
+def request(session: str, service: str) -> bytes:
+    return json.dumps({"session": session, "service": service}).encode()
+
+
+def test_a_legacy_certificate_is_refused_for_what_it_is(cas: Running, task: str) -> None:
+    """The bare quote of another implementation, of the right enclave: it may be of any time and any protocol."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    quote = cas.world.platform(APP_ENCLAVE).quote(legacy_report_data(spki(key)))
+    der = certificate(quote, key=key, oid=LEGACY_QUOTES[0], now=cas.world.now)
+    with pytest.raises(CasRefusedError) as caught:
+        cas.post(Evidence(key, der), request(task, "app"))
+    assert caught.value.code == "attestation.certificate.legacy"
+    assert _last_record(cas)["mrenclave"] == APP
+
+
+def test_a_security_version_below_the_minimum(cas: Running) -> None:
+    """Sessions pin measurements, so the rule is the verifier's; here over the evidence as the CAS got it."""
+    evidence = cas.evidence(cas.world.platform(APP_ENCLAVE, isvsvn=1), cas.nonce())
+    quote = read_certificate(evidence.certificate).quote
+    assert cas.world.verifier().verify(quote, cas.world.policy(APP_ENCLAVE, min_isvsvn=1)).tier
+    with pytest.raises(AttestationError) as caught:
+        cas.world.verifier().verify(quote, cas.world.policy(APP_ENCLAVE, min_isvsvn=2))
+    assert caught.value.code == "attestation.svn"
+
+
+# what is said of a refusal, and to whom
+
+
+def _last_record(cas: Running) -> dict[str, Any]:
+    engine = open_engine(cas.database / "cas.db")
+    try:
+        return list(read_entries(engine))[-1].values
+    finally:
+        engine.dispose()
+
+
+def _answer(cas: Running, evidence: Evidence | None, body: bytes) -> tuple[int, bytes]:
+    """Status and whole body of an answer, as bytes on the wire."""
+    opened = cas.connect() if evidence is None else cas.connect(evidence.certificate, evidence.key)
+    with opened as connection:
+        return connection._exchange("POST", "/v1/config", body, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("enclave", "service", "code"),
+    [
+        ({"mrenclave": b"\x44" * 32}, "app", "cas.release.measurement"),
+        ({"mrenclave": PRE_ENCLAVE}, "app", "cas.release.measurement"),
+        ({"mrenclave": APP_ENCLAVE, "debug": True}, "app", "attestation.debug"),
+        ({"mrenclave": APP_ENCLAVE}, "no-such-service", "cas.session.service_unknown"),
+    ],
+    ids=["other enclave", "other service", "debug", "unknown service"],
+)
+def test_the_peer_learns_a_code_and_the_audit_log_the_reason(
+    cas: Running, task: str, enclave: dict[str, Any], service: str, code: str
+) -> None:
+    evidence = cas.evidence(cas.world.platform(**enclave), cas.nonce())
+    _status, body = _answer(cas, evidence, request(task, service))
+    answer = json.loads(body)
+    assert set(answer) <= {"type", "title", "status", "detail", "code", "hint"}
+    assert (answer["code"], answer["title"]) == (code, code)
+    assert answer["detail"] == "the audit log of the CAS has the reason"
+    secret_of_policy = [
+        PRE,
+        APP,
+        POST,
+        enclave["mrenclave"].hex(),
+        cas.world.anchor.tier,
+        task,
+        "service 'app'",
+        "MRENCLAVE ",
+    ]
+    assert not [text for text in secret_of_policy if text.encode() in body]
+
+    record = _last_record(cas)
+    assert (record["event"], record["outcome"], record["code"]) == ("release", "refused", code)
+    assert record["mrenclave"] == enclave["mrenclave"].hex()
+    assert record["client"] == hashlib.sha256(spki(evidence.key)).hexdigest()
+    assert record["detail"]
+    if code != "cas.session.service_unknown":
+        assert record["tier"] == cas.world.anchor.tier
+
+
+def test_every_refusal_reads_alike(cas: Running, task: str) -> None:
+    """All that differs between two refusals is the code: nothing to learn a policy from, one question at a time."""
+    answers = []
+    for enclave in (b"\x44" * 32, PRE_ENCLAVE):
+        evidence = cas.evidence(cas.world.platform(enclave), cas.nonce())
+        answers.append(_answer(cas, evidence, request(task, "app")))
+    assert answers[0] == answers[1]
+
+
+def test_refused_evidence_that_is_not_genuine_has_no_tier(cas: Running, task: str) -> None:
+    vendor = SimulatedVendor(Secret(b"another vendor of the same kind!"), signer("other vendor"))
+    foreign = World(vendor, now=cas.world.now)
+    cas_evidence = cas.evidence(foreign.platform(APP_ENCLAVE), cas.nonce())
+    _status, body = _answer(cas, cas_evidence, request(task, "app"))
+    assert json.loads(body)["code"] == "attestation.chain.anchor"
+    record = _last_record(cas)
+    assert record["mrenclave"] == APP
+    assert "tier" not in record
+    assert foreign.anchor.tier.removeprefix("sim:") in record["detail"]
+    assert foreign.anchor.tier.removeprefix("sim:").encode() not in body
+
+
+def test_what_the_peer_got_wrong_itself_it_is_told(cas: Running) -> None:
+    evidence = cas.evidence(cas.world.platform(APP_ENCLAVE), cas.nonce())
+    _status, body = _answer(cas, evidence, b'{"session":"a"}')
+    assert json.loads(body)["detail"] == "service: Field required"
+
+
+# the connection
+
+
+def test_a_session_cannot_be_resumed(cas: Running) -> None:
+    """A resumed connection shows no certificate: the CAS would judge what it did not see."""
+    context = tls_context()
+    session = None
+    for _ in range(3):
+        with (
+            socket.create_connection(("127.0.0.1", cas.attested_port), 10) as raw,
+            context.wrap_socket(raw, server_hostname=SERVER_NAME, session=session) as tls,
+        ):
+            tls.sendall(b"GET /v1/nonce HTTP/1.1\r\nHost: cas\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in tls.recv(4096)
+            assert not tls.session_reused
+            session = tls.session
+
+
+def test_a_stock_server_would_resume(cas: Running, tmp_path: Path) -> None:
+    """The control of the test before: the same client, against a server that nobody hardened."""
+    make_identity(tmp_path)
+    files = OperatorFiles(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.certificate, files.key)
+    context, session, reused = tls_context(), None, []
+    for _ in range(2):
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(target=_greet, args=(server, theirs))
+        thread.start()
+        with ours, context.wrap_socket(ours, server_hostname=SERVER_NAME, session=session) as tls:
+            assert tls.recv(5) == b"hello"
+            reused.append(tls.session_reused)
+            session = tls.session
+        thread.join(10)
+    assert reused == [False, True]
+    assert cas.attested_port
+
+
+def _greet(server: ssl.SSLContext, raw: socket.socket) -> None:
+    with raw, server.wrap_socket(raw, server_side=True) as tls:
+        tls.sendall(b"hello")
+        tls.recv(1)
+
+
+def test_only_tls_1_3(cas: Running) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(("127.0.0.1", cas.attested_port), 10) as raw, pytest.raises(ssl.SSLError):
+        context.wrap_socket(raw, server_hostname=SERVER_NAME)
+
+
+def test_neither_end_waits_for_a_delayed_acknowledgement(cas: Running) -> None:
+    """TCP_NODELAY at the client, by its socket; at the server, by the option that its protocol sets on connecting."""
+    with cas.connect() as connection:
+        assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), 10)
+        accepted, _address = listener.accept()
+    options: list[int] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        key = ec.generate_private_key(ec.SECP256R1())
+        der = certificate(None, key=key, now=cas.world.now)
+        context = server_context(x509.load_der_x509_certificate(der), key)
+        protocol = tls_protocol(lambda: context, _Silent)
+        transport, _protocol = await loop.connect_accepted_socket(protocol, accepted)
+        options.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        transport.abort()
+
+    with client, accepted:
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        asyncio.run(run())
+    assert options == [1]
+
+
+class _Silent(asyncio.Protocol):
+    """An application protocol that says nothing."""
+
+
+# the CAS proves itself
+
+
+def test_evidence_that_was_made_to_ask_a_cas_does_not_make_one(cas: Running) -> None:
+    """A peer with the measurement of the CAS, whose evidence is for the other direction."""
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def proof(nonce: bytes, purpose: str) -> IdentityProof:
+        claim = identity_nonce(nonce, b"root")
+        der = make_certificate(key, cas.world.platform(CAS), purpose, claim, now=cas.world.now)
+        return IdentityProof(der, b"root")
+
+    arguments: dict[str, Any] = {
+        "nonce": bytes(32),
+        "collateral": cas.world.collateral(),
+        "policy": cas.world.policy(CAS),
+        "now": cas.world.now,
+    }
+    good = proof(bytes(32), CAS_ATTESTATION)
+    assert verify_identity(good, peer_certificate=good.certificate, **arguments).mrenclave == CAS
+    for purpose in (CAS_CONFIG, CAS_SERVER):
+        bad = proof(bytes(32), purpose)
+        with pytest.raises(AttestationError) as caught:
+            verify_identity(bad, peer_certificate=bad.certificate, **arguments)
+        assert caught.value.code == "attestation.purpose"
+    old = proof(bytes(31) + b"\1", CAS_ATTESTATION)
+    with pytest.raises(AttestationError) as caught:
+        verify_identity(old, peer_certificate=old.certificate, **arguments)
+    assert caught.value.code == "attestation.freshness"
+
+
+def test_a_debug_cas_is_refused_by_its_clients(cas: Running) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    der = make_certificate(
+        key, cas.world.platform(CAS, debug=True), CAS_ATTESTATION, identity_nonce(bytes(32), b"root"), now=cas.world.now
+    )
+    with pytest.raises(AttestationError) as caught:
+        verify_identity(
+            IdentityProof(der, b"root"),
+            peer_certificate=der,
+            nonce=bytes(32),
+            collateral=cas.world.collateral(),
+            policy=cas.world.policy(CAS),
+            now=cas.world.now,
+        )
+    assert caught.value.code == "attestation.debug"
