@@ -23,11 +23,11 @@ from adyton.attestation.nitro import appraise_document
 from adyton.attestation.nitro_document import parse_document
 from adyton.attestation.policy import HealthPolicy
 from adyton.attestation.quote import parse_quote
+from adyton.attestation.quote_verdict import appraise_quote
 from adyton.attestation.report_data import Claims, read_claims
 from adyton.attestation.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
 from adyton.attestation.snp import appraise_report
 from adyton.attestation.snp_report import parse_report
-from adyton.attestation.steps import appraise_quote
 from adyton.attestation.tcb import parse_qe_identity, parse_tcb_info
 from adyton.attestation.tdx import TdReport, TdReport15
 from adyton.base.errors import AdytonError

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.attestation.test_verify import SECOND, failed, flipped, refused, vendor
+from tests.attestation.test_verify import LEVEL_STATUSES, SECOND, failed, flipped, refused, vendor
 from tests.platform.world import NOW, World
 
 from adyton.attestation.anchors import INTEL
+from adyton.attestation.assessment import verify_quote
 from adyton.attestation.checks import QUOTE_CHECKS, SECOND_OPINION
 from adyton.attestation.collateral import Collateral
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.evidence import VerifiedEnclave, VerifiedTd, require_enclave
 from adyton.attestation.policy import QuotePolicy, Weakness
 from adyton.attestation.quote import parse_quote
-from adyton.attestation.steps import appraise_quote, verify_quote
+from adyton.attestation.quote_verdict import appraise_quote
 from adyton.attestation.tcb import TcbStatus
 from adyton.attestation.tdx import TdFlag, TdReport, TdReport15
 from adyton.attestation.verdict import EvidenceKind
@@ -254,6 +255,44 @@ class TestVendorStatements:
         assert evidence.advisories == ("INTEL-SA-00001", "INTEL-SA-00002", "INTEL-SA-00003")
         assert evidence.checks[-1].outcome is Outcome.PASSED
 
+    @pytest.mark.parametrize("qe", [TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE])
+    @pytest.mark.parametrize("now", LEVEL_STATUSES)
+    @pytest.mark.parametrize("started", LEVEL_STATUSES)
+    def test_both_verifiers_judge_an_update_under_a_running_td_alike(
+        self, started: TcbStatus, now: TcbStatus, qe: TcbStatus
+    ) -> None:
+        """Where it is judged at all: dcap-qvl accepts a platform that is worse than when the TD was started."""
+        levels = (
+            Level(bytes(16), 0, now, ("INTEL-SA-00001",), tdx_components=bytes((5, 0, 3)) + bytes(13)),
+            Level(bytes(16), 0, started, ("INTEL-SA-00002",)),
+        )
+        world = World(vendor(tdx_levels=levels, td_qe_levels=(QeLevel(0, qe, ("INTEL-SA-00003",)),)))
+        policy = td_policy(world, tolerate=frozenset(Weakness), ignore_advisories=frozenset("*"))
+        before, after = (bytes(svns) + bytes(13) for svns in ((2, 0, 2), (5, 0, 3)))
+        quote = world.td_quote(DATA, version=5, body=TdReport15, tee_tcb_svn=before, tee_tcb_svn2=after)
+        if now.severity > started.severity:
+            error = refused(quote, world.collateral(EvidenceKind.TDX), policy)
+            assert failed(error) == {"attestation.tcb.level"}
+        else:
+            assert world.verifier().verify(quote, policy).checks[-1].outcome is Outcome.PASSED
+
+    def test_a_platform_that_was_updated_and_is_badly_configured_needs_both_tolerated(self) -> None:
+        levels = (
+            Level(bytes(16), 0, TcbStatus.CONFIGURATION_NEEDED, tdx_components=bytes((5, 0, 3)) + bytes(13)),
+            Level(bytes(16), 0, TcbStatus.OUT_OF_DATE),
+        )
+        world = World(vendor(tdx_levels=levels))
+        before, after = (bytes(svns) + bytes(13) for svns in ((2, 0, 2), (5, 0, 3)))
+        quote = world.td_quote(DATA, version=5, body=TdReport15, tee_tcb_svn=before, tee_tcb_svn2=after)
+        both = frozenset({Weakness.OUTDATED_TCB, Weakness.INSECURE_CONFIGURATION})
+        collateral = world.collateral(EvidenceKind.TDX)
+        for one in both:
+            assert failed(refused(quote, collateral, td_policy(world, tolerate=frozenset({one})))) == {
+                "attestation.tcb.status"
+            }
+        evidence = verify_quote(quote, collateral, td_policy(world, tolerate=both), NOW)
+        assert evidence.status is TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED
+
 
 TD10_FIELDS = [field.name for field in fields(TdReport)]
 BODY_FIELDS = [field.name for field in fields(TdReport15)]
@@ -316,10 +355,17 @@ class TestVerifier:
             verifier.verify(world.td_quote(DATA, tee_tcb_svn=bytes((2, 1, 3)) + bytes(13)), policy)
         assert caught.value.code == "attestation.tcb.status"
 
-    def test_the_second_opinion_is_asked_once_for_an_attestation_key(self, world: World) -> None:
+    @pytest.mark.parametrize(("version", "body"), FORMS, ids=NAMES)
+    def test_the_second_opinion_is_asked_once_for_a_program(
+        self, world: World, version: int, body: type[TdReport]
+    ) -> None:
+        """Whatever differs from a quote that dcap-qvl accepted, but for the report data, is for dcap-qvl to see."""
         verifier, policy = world.verifier(), td_policy(world)
-        asked = [
-            verifier.verify(world.td_quote(data), policy).checks[-1].check == SECOND_OPINION
-            for data in (DATA, bytes(64), DATA)
-        ]
-        assert asked == [True, False, False]
+
+        def asked(data: bytes, **changes: Any) -> bool:  # noqa: ANN401  # fields of TrustDomain
+            quote = world.td_quote(data, version=version, body=body, **changes)
+            return verifier.verify(quote, policy).checks[-1].check == SECOND_OPINION
+
+        assert [asked(data) for data in (DATA, bytes(64), DATA)] == [True, False, False]
+        for changes in ({"mrowner": RTMR}, {"rtmrs": (RTMR,) * 4}, {"xfam": 3}, {"mrconfigid": RTMR}):
+            assert [asked(data, **changes) for data in (DATA, bytes(64))] == [True, False]

@@ -14,7 +14,16 @@ from cryptography import x509
 from tests.platform.world import NOW, World, signer
 
 from adyton.attestation.anchors import INTEL
-from adyton.attestation.bundle import FORMAT, Taken, export_bundle, import_bundle, read_bundle, read_folder
+from adyton.attestation.bundle import (
+    FORMAT,
+    MAX_BUNDLE_BYTES,
+    MAX_ENTRIES,
+    Taken,
+    export_bundle,
+    import_bundle,
+    read_bundle,
+    read_folder,
+)
 from adyton.attestation.collateral import Collateral
 from adyton.attestation.collateral_cache import CollateralCache
 from adyton.attestation.errors import AttestationError
@@ -212,3 +221,12 @@ def test_a_time_without_a_zone_is_refused(world: World, bundle: bytes, tmp_path:
     with pytest.raises(InputError) as caught:
         import_bundle(bundle, tmp_path, [world.anchor], NOW.replace(tzinfo=None))
     assert caught.value.code == "attestation.now"
+
+
+def test_a_bundle_over_its_limits_is_refused() -> None:
+    with pytest.raises(AttestationError, match="over the limit"):
+        read_bundle(b" " * (MAX_BUNDLE_BYTES + 1))
+    entry = {"kind": "sgx", "fmspc": "00" * 6, "ca": "platform", "collateral": {}}
+    with pytest.raises(AttestationError, match="entries") as caught:
+        read_bundle(json.dumps({"format": FORMAT, "entries": [entry] * (MAX_ENTRIES + 1)}).encode())
+    assert caught.value.code == "attestation.collateral.format"

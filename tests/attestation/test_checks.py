@@ -129,8 +129,19 @@ def test_every_check_has_its_line_and_no_program_pins_are_mandatory() -> None:
 
 ROOM = Path(checks.__file__).parent
 MODULES = (
-    *("assessment", "bundle", "chain", "checks", "collateral", "collateral_cache", "evidence", "judge", "levels"),
-    *("opinion", "pccs", "pck", "policy", "program", "signer", "steps", "tcb", "verify"),
+    *(
+        "assessment",
+        "bundle",
+        "certificate_verdict",
+        "chain",
+        "checks",
+        "collateral",
+        "collateral_cache",
+        "evidence",
+        "judge",
+        "levels",
+    ),
+    *("opinion", "pccs", "pck", "policy", "program", "quote_verdict", "signer", "tcb", "verify"),
 )
 
 

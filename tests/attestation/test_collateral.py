@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.platform.world import World
 
-from adyton.attestation.collateral import Collateral, PlatformId
+from adyton.attestation.chain import MAX_CHAIN_BYTES, MAX_CRL_BYTES
+from adyton.attestation.collateral import MAX_COLLATERAL_BYTES, MAX_DOCUMENT_BYTES, Collateral, PlatformId
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.pck import CaKind
 from adyton.attestation.verdict import EvidenceKind
@@ -91,3 +92,24 @@ def test_other_technologies_have_no_such_collateral(kind: EvidenceKind) -> None:
     with pytest.raises(InputError) as caught:
         PlatformId("00a067110000", CaKind.PLATFORM, kind)
     assert caught.value.code == "attestation.collateral.kind"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tcb_info", " " * (MAX_DOCUMENT_BYTES + 1)),
+        ("qe_identity", " " * (MAX_DOCUMENT_BYTES + 1)),
+        ("pck_crl", "00" * (MAX_CRL_BYTES + 1)),
+        ("root_ca_crl", "00" * (MAX_CRL_BYTES + 1)),
+        ("tcb_info_issuer_chain", " " * (MAX_CHAIN_BYTES + 1)),
+    ],
+)
+def test_a_part_over_its_limit_is_refused(world: World, name: str, value: str) -> None:
+    with pytest.raises(AttestationError, match=name) as caught:
+        Collateral.from_json(json.dumps(world.collateral().to_document() | {name: value}))
+    assert caught.value.code == "attestation.collateral.format"
+
+
+def test_collateral_over_its_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(AttestationError, match="over the limit"):
+        Collateral.from_json(b" " * (MAX_COLLATERAL_BYTES + 1))

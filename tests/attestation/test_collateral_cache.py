@@ -14,7 +14,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.platform.world import NOW, World, signer
 
 from adyton.attestation.collateral import Collateral, PlatformId
-from adyton.attestation.collateral_cache import CollateralCache, CollateralFolder, CollateralMetrics, Refresher
+from adyton.attestation.collateral_cache import (
+    PAUSE_AFTER_FAILURE,
+    CollateralCache,
+    CollateralFolder,
+    CollateralMetrics,
+    Refresher,
+    older_part,
+)
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.pck import CaKind
 from adyton.attestation.verdict import EvidenceKind
@@ -37,9 +44,12 @@ class Source:
         self.asked: list[EvidenceKind] = []
         self.down = False
         self.answer: Collateral | None = None
+        self.hold: threading.Event | None = None
 
     def fetch(self, _fmspc: str, _ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
         self.asked.append(kind)
+        if self.hold is not None:
+            assert self.hold.wait(10)
         if self.down:
             raise UnavailableError("the certificate service is down")
         return self.answer or self.world.collateral(kind)
@@ -98,6 +108,7 @@ class TestRefresh:
         with pytest.raises(UnavailableError):
             fetch(cache)
         source.down = False
+        moving.now += PAUSE_AFTER_FAILURE
         assert fetch(cache).window()[1] > end
 
     def test_does_not_ask_a_failing_source_at_every_call(self, moving: World, source: Source) -> None:
@@ -111,6 +122,90 @@ class TestRefresh:
         moving.now += timedelta(minutes=2)
         fetch(cache)
         assert len(source.asked) == 3
+
+    @pytest.mark.parametrize("kept", [False, True], ids=["nothing kept", "kept copy expired"])
+    def test_a_flood_of_quotes_is_no_flood_of_requests(self, moving: World, source: Source, kept: bool) -> None:
+        cache = cache_of(source)
+        if kept:
+            fetch(cache)
+            moving.now += timedelta(days=40)
+        before, source.down = len(source.asked), True
+        errors = []
+        for _ in range(5):
+            with pytest.raises(UnavailableError) as caught:
+                fetch(cache)
+            errors.append(caught.value)
+        assert len(source.asked) == before + 1
+        assert {(error.code, error.message, error.hint) for error in errors} == {
+            ("service.unavailable", "the certificate service is down", "")
+        }
+        assert len({id(error) for error in errors}) == 5  # an error belongs to who gets it
+        moving.now += PAUSE_AFTER_FAILURE - timedelta(seconds=1)
+        with pytest.raises(UnavailableError):
+            fetch(cache)
+        assert len(source.asked) == before + 1
+        moving.now += timedelta(seconds=1)
+        source.down = False
+        assert fetch(cache) == moving.collateral()
+
+    def test_a_failure_for_one_kind_of_platform_is_none_for_another(self, moving: World, source: Source) -> None:
+        cache = cache_of(source)
+        source.down = True
+        with pytest.raises(UnavailableError):
+            fetch(cache, TDX)
+        source.down = False
+        assert fetch(cache, SGX) == moving.collateral()
+
+    def test_a_clock_that_was_set_back_delays_nothing(self, moving: World, source: Source) -> None:
+        cache = cache_of(source)
+        fetch(cache)
+        source.down = True
+        moving.now += timedelta(days=20)
+        fetch(cache)
+        moving.now -= timedelta(days=2)
+        source.down = False
+        assert fetch(cache) == moving.collateral()
+        source.down = True
+        with pytest.raises(UnavailableError):
+            fetch(cache, TDX)
+        moving.now -= timedelta(days=1)
+        source.down = False
+        assert fetch(cache, TDX) == moving.collateral(EvidenceKind.TDX)
+
+    def test_nobody_waits_for_a_slow_source_while_the_last_copy_is_good(self, moving: World, source: Source) -> None:
+        cache = cache_of(source)
+        good = fetch(cache)
+        moving.now += timedelta(days=16)
+        source.hold = threading.Event()
+        first = threading.Thread(target=fetch, args=(cache,))
+        first.start()
+        while len(source.asked) < 2:
+            time.sleep(0.001)
+        assert fetch(cache) == good
+        source.hold.set()
+        first.join()
+        assert len(source.asked) == 2
+        assert fetch(cache) == moving.collateral()
+
+    def test_threads_that_queued_for_a_source_that_fails_do_not_ask_again(self, source: Source) -> None:
+        cache = cache_of(source)
+        source.hold, source.down = threading.Event(), True
+        failed: list[str] = []
+
+        def ask() -> None:
+            try:
+                fetch(cache)
+            except UnavailableError as error:
+                failed.append(error.code)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        source.hold.set()
+        for thread in threads:
+            thread.join()
+        assert failed == ["service.unavailable"] * 6
+        assert len(source.asked) == 1
 
     def test_threads_that_ask_at_once_cause_one_request(self, source: Source) -> None:
         cache = cache_of(source)
@@ -182,6 +277,22 @@ class TestRefusals:
             fetch(cache)
         assert caught.value.code == code
         source.answer = None
+        moving.now += PAUSE_AFTER_FAILURE
+        assert fetch(cache) == moving.collateral()
+
+    def test_does_not_go_back_even_where_the_good_copy_has_expired(self, moving: World, source: Source) -> None:
+        """Whoever controls the source could wait for that, and serve older documents that still hold."""
+        cache = cache_of(source)
+        moving.now += timedelta(days=3)
+        fetch(cache)
+        moving.now += timedelta(days=40)
+        vendor = SimulatedVendor(SEED, signer("vendor"), Catalogue(evaluation_number=16))
+        source.answer = vendor.collateral(moving.now)
+        with pytest.raises(AttestationError, match="evaluation number") as caught:
+            fetch(cache)
+        assert caught.value.code == "attestation.collateral.rollback"
+        source.answer = None
+        moving.now += PAUSE_AFTER_FAILURE
         assert fetch(cache) == moving.collateral()
 
     def test_does_not_take_collateral_under_another_root(self, source: Source) -> None:
@@ -235,6 +346,19 @@ class TestFolder:
         source.down = True
         moving.now += timedelta(days=16)
         imported = moving.collateral()
+        CollateralFolder(tmp_path).store(imported)
+        assert fetch(cache) == imported
+
+    def test_an_imported_copy_counts_where_any_part_is_newer(
+        self, moving: World, source: Source, tmp_path: Path
+    ) -> None:
+        """New TCB info beside an old list ends no later than the copy before, and still says what is outdated."""
+        cache = cache_of(source, tmp_path)
+        good = fetch(cache)
+        source.down = True
+        moving.now += timedelta(days=16)
+        imported = replace(moving.collateral(), pck_crl=good.pck_crl)
+        assert imported.window()[1] == good.window()[1]
         CollateralFolder(tmp_path).store(imported)
         assert fetch(cache) == imported
 
@@ -315,3 +439,33 @@ def test_a_gauge_says_how_much_validity_is_left(moving: World, source: Source) -
         fetch(cache, TDX)
     assert registry.get_sample_value("adyton_collateral_valid_seconds", labels) == -3600
     assert b"Seconds for which kept attestation collateral still holds" in generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("tcb_info", "TCB info"),
+        ("qe_identity", "QE identity"),
+        ("root_ca_crl", "root CA CRL"),
+        ("pck_crl", "PCK CRL"),
+    ],
+)
+def test_every_dated_part_is_looked_at_for_itself(part: str, named: str) -> None:
+    old, new = World().collateral(), World(now=NOW + timedelta(days=5)).collateral()
+    assert older_part(new, old) == older_part(new, new) == ""
+    mixed = replace(new, **{part: getattr(old, part)})  # type: ignore[arg-type]  # a member of Collateral
+    assert older_part(mixed, new) == named
+    assert older_part(new, mixed) == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [("tcb_info", "evaluation number"), ("qe_identity", "evaluation number of the QE identity")],
+)
+def test_both_evaluation_numbers_are_looked_at(part: str, named: str) -> None:
+    """As when early documents and standard ones are mixed: the date alone says nothing."""
+    good = World().collateral()
+    lower = SimulatedVendor(SEED, signer("vendor"), Catalogue(evaluation_number=16)).collateral(NOW)
+    mixed = replace(good, **{part: getattr(lower, part)})  # type: ignore[arg-type]  # a member of Collateral
+    assert older_part(mixed, good) == named
+    assert older_part(good, mixed) == ""

@@ -13,7 +13,7 @@ from adyton.attestation.errors import AttestationError
 from adyton.attestation.levels import TcbVerdict, check_module, match
 from adyton.attestation.pck import PckExtension
 from adyton.attestation.policy import Weakness
-from adyton.attestation.tcb import TcbInfo, parse_qe_identity, parse_tcb_info
+from adyton.attestation.tcb import CAUSES, TcbInfo, TcbStatus, parse_qe_identity, parse_tcb_info
 from adyton.attestation.tdx import TdReport, TdReport15
 
 ZERO = "00" * 48
@@ -171,6 +171,61 @@ def test_an_update_under_a_running_td_leaves_its_start_to_be_judged(
     found = verdict(report(started, now), qe=qe)
     assert found.status == status
     assert (Weakness.OUTDATED_TCB in found.causes) == (status != "UpToDate")
+    assert found.causes >= CAUSES[found.status]
+
+
+# What a TD amounts to that was started under a level of one status (rows) on a platform that is now at a level of
+# another (columns), by Intel's rule that a relaunch mends a start under an outdated TCB and nothing else. None: what
+# runs now is worse than what the TD was started under, which no update makes; that is refused.
+U, S, C, CS, OD, OC, R = (
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "Revoked",
+)
+A, AC = "TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded"
+#        U     S     C     CS    OD    OC    R
+STARTED = {
+    U: (U, None, None, None, None, None, None),
+    S: (S, S, None, None, None, None, None),
+    C: (C, C, C, None, None, None, None),
+    CS: (CS, CS, CS, CS, None, None, None),
+    OD: (A, A, AC, AC, OD, None, None),
+    OC: (AC, AC, AC, AC, OC, OC, None),
+    R: (R, R, R, R, R, R, R),
+}
+STATUSES = tuple(STARTED)
+
+
+@pytest.mark.parametrize("now", STATUSES)
+@pytest.mark.parametrize("started", STATUSES)
+def test_every_pair_of_statuses_of_start_and_now(started: str, now: str) -> None:
+    expected = STARTED[started][STATUSES.index(now)]
+    levels = (td_level(svns(5, 0, 3), now, "INTEL-SA-00005"), td_level(svns(2, 0, 2), started, "INTEL-SA-00002"))
+    td = report(svns(2, 0, 2), svns(5, 0, 3))
+    if expected is None:
+        with pytest.raises(AttestationError, match="what runs now"):
+            verdict(td, *levels)
+        return
+    found = verdict(td, *levels)
+    assert found.status == expected
+    assert found.causes == CAUSES.get(TcbStatus(expected), frozenset()).union(
+        CAUSES.get(TcbStatus(started), frozenset()), CAUSES.get(TcbStatus(now), frozenset())
+    )
+    assert found.open_advisories == tuple(
+        name for name, status in (("INTEL-SA-00002", started), ("INTEL-SA-00005", now)) if status != U
+    )
+
+
+def test_tolerating_an_old_start_does_not_tolerate_what_is_wrong_now() -> None:
+    """The platform was updated and is badly configured: ``outdated-tcb`` excuses only that the TD is from before."""
+    found = verdict(report(svns(2, 0, 3), svns(3, 0, 2)))
+    assert found.status == AC
+    assert found.causes == {Weakness.OUTDATED_TCB, Weakness.INSECURE_CONFIGURATION}
+    assert found.open_advisories == ("INTEL-SA-00001", "INTEL-SA-00002")
 
 
 @pytest.mark.parametrize("now", [svns(3, 0, 2), svns(2, 1, 3), svns(9, 10, 3)], ids=["older", "old", "revoked"])

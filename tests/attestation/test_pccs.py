@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -9,12 +10,13 @@ import httpx2
 import pytest
 from tests.platform.world import World
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.chain import MAX_CRL_BYTES
+from adyton.attestation.collateral import MAX_DOCUMENT_BYTES, Collateral
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.pccs import PccsClient, split_signed
 from adyton.attestation.pck import CaKind
 from adyton.attestation.verdict import EvidenceKind
-from adyton.base.errors import InputError, UnavailableError
+from adyton.base.errors import AdytonError, InputError, UnavailableError
 
 FMSPC = b"SIM\0\0\0".hex()
 SIGNATURE = "ab" * 64
@@ -133,4 +135,68 @@ def test_other_technologies_are_not_asked_for(world: World, kind: EvidenceKind) 
     with pytest.raises(InputError):
         pccs.fetch(FMSPC, CaKind.PLATFORM, kind)
     assert asked == []
+    pccs.close()
+
+
+def pem(der: bytes, columns: int = 64) -> bytes:
+    text = base64.b64encode(der).decode()
+    lines = [text[i : i + columns] for i in range(0, len(text), columns)]
+    return "\n".join(["-----BEGIN X509 CRL-----", *lines, "-----END X509 CRL-----", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda der: der,
+        lambda der: der.hex().encode(),
+        lambda der: der.hex().upper().encode() + b"\r\n",
+        pem,
+        lambda der: pem(der).replace(b"\n", b"\r\n"),
+    ],
+    ids=["DER", "hex", "hex in capitals with a line end", "PEM", "PEM of another system"],
+)
+@pytest.mark.parametrize("name", ["pckcrl", "rootcacrl"])
+def test_a_list_is_read_in_every_form_that_services_give_it(
+    world: World, name: str, form: Callable[[bytes], bytes]
+) -> None:
+    good = world.collateral()
+    der = good.pck_crl if name == "pckcrl" else good.root_ca_crl
+
+    def change(answer: httpx2.Response) -> httpx2.Response:
+        kept = {"SGX-PCK-CRL-Issuer-Chain": answer.headers.get("SGX-PCK-CRL-Issuer-Chain", "")}
+        return httpx2.Response(200, content=form(der), headers=kept)
+
+    pccs = service(good, [], **{name: change})
+    assert pccs.fetch(FMSPC, CaKind.PLATFORM) == good
+    pccs.close()
+
+
+def test_pem_that_is_cut_is_refused(world: World) -> None:
+    whole = pem(b"\x30\x03\x02\x01\x01", columns=7)  # eight characters, of which the last is a line
+    broken = httpx2.Response(200, content=whole.replace(b"\n=\n", b"\n"))
+    pccs = service(world.collateral(), [], rootcacrl=lambda _answer: broken)
+    with pytest.raises(AttestationError, match="PEM") as caught:
+        pccs.fetch(FMSPC, CaKind.PLATFORM)
+    assert caught.value.code == "attestation.collateral.format"
+    pccs.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("tcb", lambda answer: answer.content.replace(b"{", b"{" + b" " * MAX_DOCUMENT_BYTES, 1)),
+        ("identity", lambda answer: answer.content.replace(b"{", b"{" + b" " * MAX_DOCUMENT_BYTES, 1)),
+        ("pckcrl", lambda _answer: bytes(2 * MAX_CRL_BYTES + 1)),
+        ("rootcacrl", lambda _answer: b"00" * (MAX_CRL_BYTES + 1)),
+    ],
+)
+def test_an_answer_over_its_limit_is_refused(world: World, name: str, edit: Callable[[httpx2.Response], bytes]) -> None:
+    def change(answer: httpx2.Response) -> httpx2.Response:
+        headers = {key: value for key, value in answer.headers.items() if key.endswith("issuer-chain")}
+        return httpx2.Response(200, content=edit(answer), headers=headers)
+
+    pccs = service(world.collateral(), [], **{name: change})
+    with pytest.raises(AdytonError) as caught:
+        pccs.fetch(FMSPC, CaKind.PLATFORM)
+    assert caught.value.code in {"attestation.collateral.format", "service.unavailable"}
     pccs.close()

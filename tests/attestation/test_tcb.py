@@ -14,6 +14,7 @@ from adyton.attestation.policy import Weakness
 from adyton.attestation.sgx import Attributes, ReportBody
 from adyton.attestation.tcb import (
     CAUSES,
+    MAX_LEVELS,
     QeIdentity,
     TcbInfo,
     TcbStatus,
@@ -156,6 +157,33 @@ def test_the_worse_status_wins_and_causes_unite(platform: str, qe: str, status: 
     result = verdict(level(5, 10, platform), qe=identity((8, qe)))
     assert result.status == status
     assert result.causes == causes
+
+
+# What Intel's Quote Verification Library makes of a platform's status and its quoting enclave's.
+JOINED = {
+    # platform: with an enclave that is UpToDate, OutOfDate, Revoked
+    "UpToDate": ("UpToDate", "OutOfDate", "Revoked"),
+    "SWHardeningNeeded": ("SWHardeningNeeded", "OutOfDate", "Revoked"),
+    "ConfigurationNeeded": ("ConfigurationNeeded", "OutOfDateConfigurationNeeded", "Revoked"),
+    "ConfigurationAndSWHardeningNeeded": (
+        "ConfigurationAndSWHardeningNeeded",
+        "OutOfDateConfigurationNeeded",
+        "Revoked",
+    ),
+    "OutOfDate": ("OutOfDate", "OutOfDate", "Revoked"),
+    "OutOfDateConfigurationNeeded": ("OutOfDateConfigurationNeeded", "OutOfDateConfigurationNeeded", "Revoked"),
+    "Revoked": ("Revoked", "Revoked", "Revoked"),
+}
+
+
+@pytest.mark.parametrize("position", range(3), ids=["QE UpToDate", "QE OutOfDate", "QE Revoked"])
+@pytest.mark.parametrize("platform", JOINED)
+def test_every_pair_of_platform_and_quoting_enclave(platform: str, position: int) -> None:
+    qe = ("UpToDate", "OutOfDate", "Revoked")[position]
+    result = verdict(level(5, 10, platform), qe=identity((8, qe)))
+    assert result.status == JOINED[platform][position]
+    excused = [CAUSES.get(TcbStatus(status), frozenset()) for status in (platform, qe, result.status)]
+    assert result.causes == excused[0] | excused[1] | excused[2]
 
 
 def test_every_status_but_revoked_has_its_causes() -> None:
@@ -334,3 +362,13 @@ def test_documents_are_about_one_technology() -> None:
     with pytest.raises(AttestationError, match="kind") as caught:
         check_qe(GOOD_QE, EvidenceKind.TDX, QE)
     assert caught.value.code == "attestation.qe.identity"
+
+
+def test_documents_have_a_bounded_number_of_levels() -> None:
+    levels = [level(number % 256, number // 256, "UpToDate") for number in range(MAX_LEVELS + 1)]
+    assert len(info(*levels[:-1]).tcb_levels) == MAX_LEVELS
+    with pytest.raises(AttestationError, match="tcbLevels") as caught:
+        info(*levels)
+    assert caught.value.code == "attestation.collateral.format"
+    with pytest.raises(AttestationError, match="tcbLevels"):
+        identity(*((number, "UpToDate") for number in range(MAX_LEVELS, -1, -1)))

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.platform.world import NOW, World
 
+from adyton.attestation.certificate_verdict import appraise_certificate
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.ratls import (
     BINDING_CHECK,
     CERTIFICATE_CHECKS,
-    appraise_certificate,
     extract,
     make_certificate,
     open_key_bound_certificate,

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from tests.platform.world import NOW, World, mrsigner_of, signer
 
+from adyton.attestation import verify as verify_module
 from adyton.attestation.anchors import INTEL, TrustAnchor
 from adyton.attestation.checks import QUOTE_CHECKS
 from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral_cache import CollateralCache
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.judge import read_pck
 from adyton.attestation.opinion import SECOND_OPINION, second_opinion
@@ -28,6 +30,7 @@ from adyton.attestation.pck import CaKind
 from adyton.attestation.policy import QuotePolicy, Weakness
 from adyton.attestation.quote import Quote, QuoteHeader, parse_quote
 from adyton.attestation.sgx import Attributes, Flag, ReportBody
+from adyton.attestation.signer import JudgedSigner, judge_signer
 from adyton.attestation.tcb import TcbStatus
 from adyton.attestation.verdict import EvidenceKind
 from adyton.attestation.verify import Verifier, verify_quote
@@ -529,6 +532,52 @@ class TestVerifier:
         other = verifier.verify(world.other_cpu().platform(M1).quote(DATA), policy)
         assert [e.checks[-1].check == SECOND_OPINION for e in (first, again, other)] == [True, False, True]
 
+    def test_the_second_opinion_is_asked_about_every_program(self, world: World) -> None:
+        verifier, policy = world.verifier(), world.policy(M1, M2, tolerate=frozenset({Weakness.DEBUG_MODE}))
+        asked = [
+            verifier.verify(world.platform(m).quote(data), policy).checks[-1].check == SECOND_OPINION
+            for m in (M1, M2)
+            for data in (DATA, bytes(64))
+        ]
+        assert asked == [True, False, True, False]
+
+    def test_what_the_second_verifier_refuses_is_refused_again(
+        self, world: World, quote: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_of: object) -> None:
+            raise ValueError("a step that only the other one makes")
+
+        verifier = world.verifier()
+        with monkeypatch.context() as patched:
+            patched.setattr(dcap_qvl, "verify_with_root_ca", refuse)
+            for _ in range(2):
+                with pytest.raises(AttestationError, match="only the other one") as caught:
+                    verifier.verify(quote, world.policy(M1))
+                assert caught.value.code == SECOND_OPINION
+        assert verifier.verify(quote, world.policy(M1)).mrenclave == M1
+
+    def test_quotes_of_strangers_push_nothing_out_of_memory(
+        self, world: World, quote: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Anybody can send a genuine PCK chain, which is public, with a key of their own."""
+        judged: list[bytes] = []
+
+        def count(of: Quote, *others: Any) -> JudgedSigner:  # noqa: ANN401  # as judge_signer
+            judged.append(of.attestation_key)
+            return judge_signer(of, *others)
+
+        monkeypatch.setattr(verify_module, "MAX_REMEMBERED", 4)
+        monkeypatch.setattr(verify_module, "judge_signer", count)
+        verifier, parsed = world.verifier(), parse_quote(quote)
+        verifier.verify(quote, world.policy(M1))
+        for number in range(8):
+            forged = replace(parsed, auth=bytes([number + 1]) * 32).to_bytes()
+            with pytest.raises(AttestationError):
+                verifier.verify(forged, world.policy(M1))
+        assert len(judged) == 9
+        verifier.verify(quote, world.policy(M1))
+        assert len(judged) == 9
+
     def test_new_collateral_is_a_new_appearance(self) -> None:
         world = World()
         verifier, policy = world.verifier(), world.policy(M1)
@@ -558,6 +607,40 @@ class TestVerifier:
             with pytest.raises(AttestationError):
                 verifier.verify(forged, policy)
 
+    @pytest.mark.parametrize(
+        ("changes", "check"),
+        [
+            ({"min_evaluation_number": 18}, "attestation.tcb.evaluation"),
+            ({"isvprodid": 9}, "attestation.product"),
+            ({"min_isvsvn": 9}, "attestation.svn"),
+            ({"mrsigners": frozenset({M2})}, "attestation.signer"),
+            ({"tolerate": frozenset()}, "attestation.tcb.status"),
+            ({"ignore_advisories": frozenset()}, "attestation.tcb.advisory"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_is_remembered_under_one_policy_says_nothing_under_another(
+        self, changes: dict[str, object], check: str
+    ) -> None:
+        world = World(vendor(levels=only(TcbStatus.OUT_OF_DATE, "INTEL-SA-00001")))
+        verifier, quote = world.verifier(), world.platform(M1).quote(DATA)
+        policy = world.policy(M1, tolerate=frozenset({Weakness.OUTDATED_TCB}), ignore_advisories=frozenset("*"))
+        verifier.verify(quote, policy)
+        with pytest.raises(AttestationError) as caught:
+            verifier.verify(quote, replace(policy, **changes))  # type: ignore[arg-type]
+        assert failed(caught.value) == {check}
+
+    @pytest.mark.parametrize("name", ["revoked_pcks", "revoked_by_root"])
+    def test_a_platform_that_was_good_is_refused_from_its_revocation_on(self, name: str) -> None:
+        world = World()
+        verifier, quote = world.verifier(), world.platform(M1).quote(DATA)
+        verifier.verify(quote, world.policy(M1))
+        serial = read_pck(parse_quote(quote)).chain[int(name == "revoked_by_root")].serial_number
+        world.vendor = vendor(**{name: frozenset({serial})})
+        with pytest.raises(AttestationError) as caught:
+            verifier.verify(quote, world.policy(M1))
+        assert caught.value.code == "attestation.crl.revoked"
+
     def test_a_foreign_platform_causes_no_request(self, world: World) -> None:
         forger = World(SimulatedVendor(Secret(b"a forger's own seed of 32 bytes!"), signer("forger")))
         source = Source(world)
@@ -566,11 +649,37 @@ class TestVerifier:
         assert caught.value.code == "attestation.chain.anchor"
         assert source.asked == []
 
+    def test_a_platform_that_is_known_under_one_root_causes_no_request_under_another(
+        self, world: World, quote: bytes
+    ) -> None:
+        source = Source(world)
+        verifier = Verifier(source, clock=world.clock)
+        verifier.verify(quote, world.policy(M1))
+        with pytest.raises(AttestationError) as caught:
+            verifier.verify(quote, replace(world.policy(M1), anchors=(INTEL,)))
+        assert caught.value.code == "attestation.chain.anchor"
+        assert len(source.asked) == 1
+
     def test_without_collateral_nothing_is_accepted(self, world: World, quote: bytes) -> None:
         source = Source(world)
         source.down = True
         with pytest.raises(UnavailableError):
             Verifier(source, clock=world.clock).verify(quote, world.policy(M1))
+
+    def test_forged_collateral_is_no_fault_of_the_quote(self, world: World, quote: bytes) -> None:
+        """What a certificate service sends must not become a refusal of an enclave in anybody's records."""
+
+        class Forger(Source):
+            def fetch(self, *platform: Any) -> Collateral:  # noqa: ANN401  # as its base
+                return replace(super().fetch(*platform), tcb_info_signature=bytes(64))
+
+        source = Forger(world)
+        cache = CollateralCache(source, [world.anchor], clock=world.clock)
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="certificate service") as caught:
+                Verifier(cache, clock=world.clock).verify(quote, world.policy(M1))
+            assert caught.value.code == "attestation.tcb.signature"
+        assert len(source.asked) == 1
 
     def test_disagreement_is_refused(self, world: World, quote: bytes) -> None:
         evidence = verify_quote(quote, world.collateral(), world.policy(M1), NOW)

@@ -56,6 +56,22 @@ def test_what_is_written_is_read_back(layout: Path, tmp_path: Path) -> None:
     assert b"".join(packed.layers[1].blob.chunks()) == UPPER
 
 
+@pytest.mark.parametrize("ref", ["demo:2", "sha256:" + "0" * 64])
+def test_an_image_of_another_name_or_digest_is_not_meant(layout: Path, ref: str) -> None:
+    with pytest.raises(ContentError) as caught:
+        read_layout(layout, ref)
+    assert caught.value.code == "content.oci.index"
+
+
+@pytest.mark.parametrize("annotations", [None, {}, [], "name", {"org.opencontainers.image.ref.name": ""}])
+def test_the_only_image_may_be_without_a_name(layout: Path, annotations: object) -> None:
+    entry = json.loads((layout / "index.json").read_text())["manifests"][0]
+    rewrite(layout / "index.json", manifests=[entry | {"annotations": annotations}])
+    assert read_layout(layout, "demo:1") == read_layout(layout)
+    with pytest.raises(ContentError):
+        read_layout(layout, "sha256:" + "0" * 64)
+
+
 def test_the_same_input_gives_the_same_digest(layout: Path, tmp_path: Path) -> None:
     (tmp_path / "lower.tar").write_bytes(LOWER)
     again = write_layout(tmp_path / "again", [tmp_path / "lower.tar", UPPER], CONFIG, "other:name")

@@ -21,13 +21,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.platform.world import World
 
+from adyton.attestation.assessment import verify_quote
 from adyton.attestation.collateral_cache import CollateralCache
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.judge import read_pck
 from adyton.attestation.pccs import PccsClient
 from adyton.attestation.pck import CaKind
 from adyton.attestation.quote import parse_quote
-from adyton.attestation.steps import verify_quote
 from adyton.attestation.verdict import EvidenceKind
 from adyton.attestation.verify import Verifier
 from adyton.base.errors import UnavailableError

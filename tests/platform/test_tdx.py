@@ -30,6 +30,7 @@ class ReportInterface:
         self.provider = b"tdx_guest\n"
         self.races = 0  # so many writes of somebody else come between ours and the reading
         self.failure: OSError | None = None
+        self.deaf = False  # does not take what is written, and cannot say so
 
     def make_folder(self, path: str) -> None:
         if path in self.items:
@@ -46,7 +47,8 @@ class ReportInterface:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if len(data) > 64:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-        self.items[name] = (self.items[name][0] + 1, data)
+        if not self.deaf:
+            self.items[name] = (self.items[name][0] + 1, data)
 
     def read(self, path: str) -> bytes:
         name, _, file = path.partition("/")
@@ -145,6 +147,14 @@ def test_a_failure_of_the_kernel_is_told(files: ReportInterface, number: int) ->
         TdxPlatform(files).quote(DATA)
     assert caught.value.code == "platform.tdx.file"
     assert ("quote generation service" in (caught.value.hint or "")) == (number in {errno.EIO, errno.ENXIO})
+    assert files.items == {}
+
+
+def test_a_write_that_is_not_taken_is_told(files: ReportInterface) -> None:
+    files.deaf = True
+    with pytest.raises(PlatformError, match="did not take the report data") as caught:
+        TdxPlatform(files).quote(DATA)
+    assert caught.value.code == "platform.tdx.file"
     assert files.items == {}
 
 

@@ -11,15 +11,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from adyton.attestation import nitro, ratls, snp, snp_chain
+from adyton.attestation import nitro, snp, snp_chain
+from adyton.attestation.certificate_verdict import appraise_certificate
 from adyton.attestation.chain import fingerprint
 from adyton.attestation.envelope import Envelope
 from adyton.attestation.errors import AttestationError, Finding, Outcome
 from adyton.attestation.material import Material, QuotePlatform, tier_of
 from adyton.attestation.nitro_document import parse_document
 from adyton.attestation.policyfile import REPORT_DATA_BYTES, Acceptance
+from adyton.attestation.quote_verdict import appraise_quote
 from adyton.attestation.snp_report import KeyKind
-from adyton.attestation.steps import appraise_quote
 from adyton.attestation.verdict import EvidenceKind, Verdict
 from adyton.base.errors import AdytonError
 
@@ -73,7 +74,7 @@ def _verdict(envelope: Envelope, material: Material, acceptance: Acceptance, now
     if collateral is None:
         raise AttestationError("no collateral is given for the evidence", code="attestation.collateral.absent")
     if envelope.certificate is not None:
-        return ratls.appraise_certificate(envelope.certificate, collateral, policy, now)
+        return appraise_certificate(envelope.certificate, collateral, policy, now)
     return appraise_quote(envelope.evidence, collateral, policy, now)
 
 

@@ -1,7 +1,8 @@
 """Every check of one quote, in order: pure functions of bytes, policy and time, the same for enclaves and for TDs.
 
 :func:`assess` makes every check of :data:`adyton.attestation.checks.QUOTE_CHECKS` that can be made and says what it
-found. Whether that is good enough is said by :mod:`adyton.attestation.steps`.
+found; :func:`verify_quote` lets through what passes. For a report to people see
+:mod:`adyton.attestation.quote_verdict`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from adyton.attestation.judge import (
     judge_pck,
 )
 from adyton.attestation.levels import TcbVerdict
-from adyton.attestation.policy import HealthPolicy
+from adyton.attestation.policy import HealthPolicy, QuotePolicy
 from adyton.attestation.program import PROGRAM_RULES
 from adyton.attestation.quote import Quote, TeeType, parse_quote
 from adyton.attestation.sgx import ReportBody
@@ -119,7 +120,7 @@ class Assessment:
         """The evidence, when every check passed and the policy pinned a program.
 
         Raises:
-            AttestationError: as :func:`adyton.attestation.steps.verify_quote`.
+            AttestationError: as :func:`verify_quote`.
         """
         findings = self.record.conclude(QUOTE_CHECKS[self.kind], PINS)
         quote, documents, pck, anchor, tcb = self.quote, self.documents, self.pck, self.anchor, self.tcb
@@ -268,3 +269,15 @@ def _check_advisories(tcb: TcbVerdict, policy: HealthPolicy) -> str:
             hint=f"mitigate them, then ignore {', '.join(remaining)} in the policy (ignore_advisories)",
         )
     return f"ignoring {', '.join(tcb.open_advisories)}" if tcb.open_advisories else "none open"
+
+
+def verify_quote(quote: bytes, collateral: Collateral, policy: QuotePolicy, now: datetime) -> VerifiedEvidence:
+    """Verify a quote against collateral and policy at ``now``.
+
+    Raises:
+        AttestationError: with the code of the first failed check (``attestation.quote.format``,
+            ``attestation.chain.anchor``, … as in :mod:`adyton.attestation.checks`; a part may have a code of its own:
+            ``attestation.quote.version``, ``attestation.chain.format``, …) and all findings.
+        InputError: ``now`` has no time zone.
+    """
+    return assess_quote(quote, collateral, policy, now).conclude()

@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.collateral import Collateral, PlatformId, Wire, collateral_error
-from adyton.attestation.collateral_cache import CollateralFolder, older_part
+from adyton.attestation.collateral_cache import CollateralFolder, check_not_older
 from adyton.attestation.conclusion import require_time_zone
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.judge import vouch
@@ -174,7 +174,7 @@ def _judge(
         _check_platform(platform, collateral)
         vouch(collateral, anchors, now)
         if there is not None and there != collateral and _genuine(there, anchors):
-            _check_not_older(collateral, there)
+            check_not_older(collateral, there)
     except AttestationError as error:
         return ImportedEntry(platform, Taken.REFUSED, code=error.code, message=error.message, hint=error.hint)
     return ImportedEntry(platform, Taken.UNCHANGED if there == collateral else Taken.TAKEN, collateral.window()[1])
@@ -185,16 +185,6 @@ def _check_platform(platform: PlatformId, collateral: Collateral) -> None:
         raise AttestationError(
             f"the entry for {platform} holds collateral for {collateral.platform}",
             code="attestation.collateral.bundle",
-        )
-
-
-def _check_not_older(collateral: Collateral, there: Collateral) -> None:
-    older = older_part(collateral, there)
-    if older:
-        raise AttestationError(
-            f"its {older} is older than that of the copy that is there",
-            code="attestation.collateral.rollback",
-            hint="export from a host with current collateral",
         )
 
 

@@ -26,7 +26,8 @@ from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.files import write_atomic
 from adyton.base.log import get_logger
 
-RETRY_AFTER: Final = timedelta(minutes=1)  # between attempts while a refresh fails
+RETRY_AFTER: Final = timedelta(minutes=1)  # between attempts while a refresh fails and the last good copy serves
+PAUSE_AFTER_FAILURE: Final = timedelta(seconds=10)  # between attempts while there is nothing valid to serve
 
 _FILE = re.compile(r"(sgx|tdx)-([0-9a-f]{12})-(processor|platform)\.json")
 _log = get_logger("attestation.collateral")
@@ -78,14 +79,34 @@ class _Kept:
     end: datetime
     tried_at: datetime | None = None  # when a refresh last failed
 
+    def holds(self, now: datetime) -> bool:
+        return self.start <= now <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why there was nothing valid to serve; stands for a while, so that a flood of quotes is no flood of fetches."""
+
+    at: datetime
+    error: AdytonError
+
+    def stands(self, now: datetime) -> bool:
+        return _within(self.at, now, PAUSE_AFTER_FAILURE)
+
+    def again(self) -> AdytonError:
+        """A new error of the same kind and code: the first one belongs to the thread that raised it."""
+        kind = AttestationError if isinstance(self.error, AttestationError) else UnavailableError
+        return kind(self.error.message, code=self.error.code, hint=self.error.hint)
+
 
 class CollateralCache:
     """Keeps collateral, refreshes it from half of its validity on, and outlives outages of its source.
 
     While a refresh fails, the last good copy serves as long as it is valid; after that the error of the source
-    stands: this never hands out expired collateral. A copy is taken only when its signatures hold under an accepted
-    root, so that no source can put forged dates or numbers in the way of genuine ones; and never when it is older than
-    the kept one. Thread-safe.
+    stands: this never hands out expired collateral. That error is given again for a while without asking anew, so that
+    callers neither flood a source that is down nor queue for it. A copy is taken only when its signatures hold under
+    an accepted root, so that no source can put forged dates or numbers in the way of genuine ones; and never when a
+    part of it is older than in the last good one, even where that has expired. Thread-safe.
 
     Args:
         source: where to fetch.
@@ -107,7 +128,8 @@ class CollateralCache:
         self._clock = clock
         self._folder = None if folder is None else CollateralFolder(folder)
         self._kept: dict[PlatformId, _Kept] = {}
-        self._lock = threading.Lock()  # of the two maps
+        self._failed: dict[PlatformId, _Failure] = {}
+        self._lock = threading.Lock()  # of the three maps; they grow with the certified kinds of platforms, no further
         self._fetching: dict[PlatformId, threading.Lock] = {}  # one fetch at a time for each kind of platform
 
     def fetch(self, fmspc: str, ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
@@ -142,33 +164,60 @@ class CollateralCache:
             return {platform: kept.end - now for platform, kept in self._kept.items()}
 
     def _current(self, platform: PlatformId) -> _Kept:
-        with self._lock:
-            kept = self._kept.get(platform)
-            if kept is not None and _fresh(kept, self._clock()):
-                return kept
-            fetching = self._fetching.setdefault(platform, threading.Lock())
-        with fetching:
-            now = self._clock()
-            kept = self._best(platform)
-            if kept is None or not _fresh(kept, now):
-                kept = self._refresh(platform, kept, now)
-            with self._lock:
-                self._kept[platform] = kept
+        kept = self._at_hand(platform)
+        if kept is not None:
             return kept
+        with self._lock:
+            fetching = self._fetching.setdefault(platform, threading.Lock())
+            last = self._kept.get(platform)
+        usable = last is not None and last.holds(self._clock())
+        if not fetching.acquire(blocking=not usable) and last is not None:
+            return last  # due for a refresh, which another thread waits for: nobody else has to
+        try:
+            return self._at_hand(platform) or self._fetched(platform)
+        finally:
+            fetching.release()
+
+    def _fetched(self, platform: PlatformId) -> _Kept:
+        now = self._clock()
+        kept = self._best(platform)
+        if kept is None or not _fresh(kept, now):
+            try:
+                kept = self._refresh(platform, kept, now)
+            except AdytonError as error:
+                with self._lock:
+                    self._failed[platform] = _Failure(now, error)
+                raise
+        with self._lock:
+            self._kept[platform] = kept
+            self._failed.pop(platform, None)
+        return kept
+
+    def _at_hand(self, platform: PlatformId) -> _Kept | None:
+        """The kept copy where it is not due for a refresh; None where the source is to be asked.
+
+        Raises:
+            AttestationError, UnavailableError: there is none, and asking has failed a moment ago.
+        """
+        with self._lock:
+            now, kept, failure = self._clock(), self._kept.get(platform), self._failed.get(platform)
+            if kept is not None and _fresh(kept, now):
+                return kept
+            if failure is not None and failure.stands(now) and (kept is None or not kept.holds(now)):
+                raise failure.again()
+            return None
 
     def _refresh(self, platform: PlatformId, kept: _Kept | None, now: datetime) -> _Kept:
-        usable = kept is not None and kept.start <= now <= kept.end
         try:
             fresh = self._take(platform, now)
+            if kept is not None:
+                check_not_older(fresh.collateral, kept.collateral)
         except AdytonError as error:
-            if kept is None or not usable:
+            if kept is None or not kept.holds(now):
                 raise
             _log.warning(
                 "collateral not refreshed", platform=str(platform), code=error.code, valid_until=kept.end.isoformat()
             )
-            return replace(kept, tried_at=now)
-        if kept is not None and usable and older_part(fresh.collateral, kept.collateral):
-            _log.warning("older collateral not taken", platform=str(platform))
             return replace(kept, tried_at=now)
         self._store(fresh.collateral)
         return fresh
@@ -204,7 +253,8 @@ class CollateralCache:
         kept, loaded = self._kept.get(platform), self._load(platform)
         if kept is None or loaded is None:
             return kept or loaded
-        return loaded if loaded.end > kept.end and not older_part(loaded.collateral, kept.collateral) else kept
+        newer = loaded.collateral != kept.collateral and loaded.end >= kept.end
+        return loaded if newer and not older_part(loaded.collateral, kept.collateral) else kept
 
     def _load(self, platform: PlatformId) -> _Kept | None:
         collateral = None if self._folder is None else self._folder.load(platform)
@@ -285,14 +335,34 @@ def older_part(candidate: Collateral, kept: Collateral) -> str:
     return next((name for name, fault in faults if fault), "")
 
 
+def check_not_older(candidate: Collateral, kept: Collateral) -> None:
+    """Refuse to go back behind genuine collateral that is there.
+
+    Raises:
+        AttestationError: ``attestation.collateral.rollback``.
+    """
+    older = older_part(candidate, kept)
+    if older:
+        raise AttestationError(
+            f"its {older} is older than that of the copy that is there",
+            code="attestation.collateral.rollback",
+            hint="take current collateral; where the source was changed for an older one on purpose, remove the copy",
+        )
+
+
 def _crl_date(der: bytes) -> datetime:
     """When a list was issued."""
     return crl_window(parse_crl(der, "CRL"), "CRL").start
 
 
 def _fresh(kept: _Kept, now: datetime) -> bool:
-    if not kept.start <= now <= kept.end:
+    if not kept.holds(now):
         return False
     if now < kept.start + (kept.end - kept.start) / 2:
         return True
-    return kept.tried_at is not None and now < kept.tried_at + RETRY_AFTER
+    return kept.tried_at is not None and _within(kept.tried_at, now, RETRY_AFTER)
+
+
+def _within(since: datetime, now: datetime, span: timedelta) -> bool:
+    """Whether less than ``span`` has passed; not where the clock was set back behind ``since``."""
+    return since <= now < since + span

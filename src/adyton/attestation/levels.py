@@ -45,9 +45,10 @@ class TcbVerdict:
 
     Attributes:
         status: of all together, as Intel's verification library joins them.
-        causes: what must be tolerated, of all levels and the platform's configuration.
-        advisories: all that apply, sorted.
-        open_advisories: those on a level that is not UpToDate: each must be ignored by the policy.
+        causes: what must be tolerated, of all levels, of the status and of the platform's configuration.
+        advisories: of the levels that the TD was started under, or that the enclave runs under, sorted.
+        open_advisories: those on a level that is not UpToDate, also of what a TD runs under since an update: each must
+            be ignored by the policy.
     """
 
     status: TcbStatus
@@ -76,19 +77,21 @@ def match(
     qe_level = _enclave_level(identity.tcb_levels, qe.isvsvn, "the quoting enclave")
     if td is None:
         levels: tuple[Level, ...] = (_first(reached, "the platform"),)
+        now: tuple[Level, ...] = ()
         status = levels[0].tcb_status
     else:
-        levels, status = _match_td(info, reached, td, relaunch=qe_level.tcb_status is TcbStatus.UP_TO_DATE)
+        levels, now, status = _match_td(info, reached, td, relaunch=qe_level.tcb_status is TcbStatus.UP_TO_DATE)
     status = _join(status, qe_level.tcb_status)
     levels = (*levels, qe_level)
-    causes = frozenset[Weakness]().union(*(CAUSES.get(level.tcb_status, frozenset()) for level in levels))
-    if platform.smt and td is None:  # platforms of TDX are certified with it, and their status takes it into account
+    behind = [level for level in (*levels, *now) if level.tcb_status is not TcbStatus.UP_TO_DATE]
+    causes = CAUSES.get(status, frozenset()).union(*(CAUSES.get(level.tcb_status, frozenset()) for level in behind))
+    if platform.smt and td is None:  # our judgement, not the vendor's: see Weakness.HYPERTHREADING
         causes |= {Weakness.HYPERTHREADING}
     return TcbVerdict(
         status,
         causes,
         _union(level.advisory_ids for level in levels),
-        _union(level.advisory_ids for level in levels if level.tcb_status is not TcbStatus.UP_TO_DATE),
+        _union(level.advisory_ids for level in behind),
     )
 
 
@@ -126,16 +129,17 @@ def check_module(info: TcbInfo, td: TdReport) -> str:
 
 def _match_td(
     info: TcbInfo, reached: list[PlatformLevel], td: TdReport, *, relaunch: bool
-) -> tuple[tuple[Level, ...], TcbStatus]:
-    """Levels and joint status of platform and TDX module when the TD was started.
+) -> tuple[tuple[Level, ...], tuple[Level, ...], TcbStatus]:
+    """Levels of platform and TDX module when the TD was started, those that hold now, and the joint status.
 
     A platform may have been updated since without ending its TDs. Where that left no fault but the TD's start, the
-    status says so; what runs now must never be judged worse than what the TD was started under.
+    status says so; what runs now must never be judged worse than what the TD was started under. Levels that hold now
+    are given where the quote speaks of them: what is wrong with them must be tolerated, too.
     """
     levels, status = _td_levels(info, reached, td.tee_tcb_svn)
     if not isinstance(td, TdReport15):
-        return levels, status
-    _levels_now, status_now = _td_levels(info, reached, td.tee_tcb_svn2)
+        return levels, (), status
+    levels_now, status_now = _td_levels(info, reached, td.tee_tcb_svn2)
     if status_now.severity > status.severity:
         raise AttestationError(
             f"what runs now is {status_now}, what the TD was started under is {status}",
@@ -144,10 +148,8 @@ def _match_td(
         )
     if relaunch and status in _BEHIND and status_now not in _BEHIND:
         configure = bool({status, status_now} & _CONFIGURATION)
-        return levels, (
-            TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED if configure else TcbStatus.TD_RELAUNCH_ADVISED
-        )
-    return levels, status
+        status = TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED if configure else TcbStatus.TD_RELAUNCH_ADVISED
+    return levels, levels_now, status
 
 
 def _td_levels(info: TcbInfo, reached: list[PlatformLevel], tee_tcb_svn: bytes) -> tuple[tuple[Level, ...], TcbStatus]:

@@ -5,6 +5,7 @@ Nothing here decides whether collateral is genuine: a wrong copy is refused by i
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any, Final
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from adyton.web.client import AnswerError, HttpClient
 
 _PATH: Final = "/certification/v4"
 _TCB_CHAIN: Final = "TCB-Info-Issuer-Chain"
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)-----END X509 CRL-----")
 _QE_CHAIN: Final = "SGX-Enclave-Identity-Issuer-Chain"
 
 
@@ -98,10 +100,16 @@ def _issuer_chain(headers: Any, name: str) -> str:  # noqa: ANN401  # httpx2's h
 
 
 def _der(body: bytes) -> bytes:
-    """A CRL as DER: services answer with DER, hex text or PEM."""
+    """A CRL as DER: services answer with DER, hex text of it, or PEM, whatever they are asked for."""
     if len(body) > 2 * MAX_CRL_BYTES:
         raise collateral_error("a CRL is over the limit")
     text = body.strip()
     if re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text):
         return bytes.fromhex(text.decode())
-    return body
+    pem = _PEM.fullmatch(text)
+    if pem is None:
+        return body
+    try:
+        return base64.b64decode(b"".join(pem[1].split()), validate=True)
+    except ValueError as error:
+        raise collateral_error(f"a CRL is no PEM: {error}") from error

@@ -23,7 +23,10 @@ class Weakness(StrEnum):
     """Conditions that are refused unless a policy tolerates them by name."""
 
     DEBUG_MODE = "debug-mode"  # the host can read the enclave's memory
-    HYPERTHREADING = "hyperthreading"  # the PCK certificate says that SMT is on; asked about SGX enclaves only
+    # The PCK certificate says that SMT is on. The vendor's levels take it into account where it matters to the vendor;
+    # that it must be tolerated by name is SCONE's rule, and that we ask it about SGX enclaves only is our judgement:
+    # servers with TDX have SMT on as a rule, and a name that everybody must tolerate says nothing.
+    HYPERTHREADING = "hyperthreading"
     INSECURE_IGPU = "insecure-igpu"  # known to SCONE; DCAP evidence has no such statement, so it excuses nothing
     OUTDATED_TCB = "outdated-tcb"  # OutOfDate, OutOfDateConfigurationNeeded
     SOFTWARE_HARDENING_NEEDED = "software-hardening-needed"  # SWHardeningNeeded and compounds

@@ -26,7 +26,6 @@ from cryptography.x509.oid import NameOID
 
 from adyton.attestation.checks import Recorder
 from adyton.attestation.errors import AttestationError, Finding, Outcome
-from adyton.attestation.quote import parse_quote
 from adyton.attestation.report_data import claims_bytes, report_data
 from adyton.attestation.tls_forms import (
     MAX_CERTIFICATE_BYTES,
@@ -45,8 +44,7 @@ from adyton.base.clock import utc_now
 if TYPE_CHECKING:
     from adyton.attestation.collateral import Collateral
     from adyton.attestation.evidence import VerifiedEvidence
-    from adyton.attestation.policy import HealthPolicy, QuotePolicy
-    from adyton.attestation.verdict import Verdict
+    from adyton.attestation.policy import QuotePolicy
 
 __all__ = [
     "BINDING_CHECK",
@@ -57,7 +55,6 @@ __all__ = [
     "EvidenceSource",
     "Form",
     "OpenedCertificate",
-    "appraise_certificate",
     "bind",
     "claimed_nonce",
     "extract",
@@ -83,7 +80,7 @@ CERTIFICATE_CHECKS: Final[dict[str, str]] = {
 }
 BINDING_CHECK: Final = "attestation.report_data"  # the quote is over these claims, and the rest of it is zero
 
-_UNBOUND = "the quote is not over the claims of the certificate, or its report data does not end in zeros"
+UNBOUND = "the quote is not over the claims of the certificate, or its report data does not end in zeros"
 
 
 class EvidenceSource(Protocol):
@@ -212,7 +209,7 @@ def bind(evidence: VerifiedEvidence, opened: OpenedCertificate) -> VerifiedEvide
     """
     if not hmac.compare_digest(evidence.report_data, opened.evidence.report_data):
         failed = Finding(BINDING_CHECK, Outcome.FAILED)
-        raise AttestationError(_UNBOUND, code=BINDING_CHECK, findings=(*opened.findings, *evidence.checks, failed))
+        raise AttestationError(UNBOUND, code=BINDING_CHECK, findings=(*opened.findings, *evidence.checks, failed))
     passed = Finding(BINDING_CHECK, Outcome.PASSED)
     return replace(evidence, checks=(*opened.findings, *evidence.checks, passed))
 
@@ -240,36 +237,8 @@ def verify_key_bound_certificate(
     return _verify(open_key_bound_certificate(der, now=now, nonce=nonce), collateral, policy, now)
 
 
-def appraise_certificate(der: bytes, collateral: Collateral, policy: HealthPolicy, now: datetime) -> Verdict:
-    """Judge a certificate of any form for a person: the quote's verdict with the certificate's checks before it.
-
-    Raises:
-        AttestationError: the certificate carries nothing that could be judged; as :func:`read_certificate`.
-    """
-    from adyton.attestation.steps import appraise_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
-
-    carried = read_certificate(der)
-    try:
-        findings, error = open_key_bound_certificate(der, now=now).findings, None
-    except AttestationError as failure:
-        findings, error = failure.findings, failure
-    quoted = appraise_quote(carried.quote, collateral, policy, now)
-    bound = _bound(carried)
-    unbound = None if bound.outcome is Outcome.PASSED else AttestationError(_UNBOUND, code=BINDING_CHECK)
-    first = error or (AttestationError(quoted.message, code=quoted.code) if quoted.code else unbound)
-    needed = tuple(_sentence(each) for each in (error, unbound) if each is not None)
-    return replace(
-        quoted,
-        trusted=quoted.trusted and first is None,
-        checks=(*findings, *quoted.checks, bound),
-        code="" if first is None else first.code,
-        message="" if first is None else first.message,
-        needed=(*needed, *quoted.needed),
-    )
-
-
 def _verify(opened: OpenedCertificate, collateral: Collateral, policy: QuotePolicy, now: datetime) -> VerifiedEvidence:
-    from adyton.attestation.steps import verify_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
+    from adyton.attestation.assessment import verify_quote  # noqa: PLC0415  # every enclave makes, only few judge evidence
 
     return bind(verify_quote(opened.quote, collateral, policy, now), opened)
 
@@ -283,19 +252,6 @@ def _opened(carried: CertificateEvidence | None, findings: tuple[Finding, ...]) 
 def _in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     order = list(CERTIFICATE_CHECKS)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.check)))
-
-
-def _bound(carried: CertificateEvidence) -> Finding:
-    try:
-        found = parse_quote(carried.quote).body.report_data
-    except AttestationError:
-        return Finding(BINDING_CHECK, Outcome.NOT_RUN)
-    same = hmac.compare_digest(found, carried.report_data)
-    return Finding(BINDING_CHECK, Outcome.PASSED if same else Outcome.FAILED)
-
-
-def _sentence(error: AttestationError) -> str:
-    return error.hint or f"that this does not hold: {error.message}"
 
 
 def _fully_bound(certificate: x509.Certificate) -> CertificateEvidence:

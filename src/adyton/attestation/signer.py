@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,20 +20,20 @@ from adyton.attestation.checks import Recorder
 from adyton.attestation.errors import AttestationError, Finding
 from adyton.attestation.judge import Documents, Pck
 from adyton.attestation.levels import TcbVerdict, check_module, match
-from adyton.attestation.quote import Quote, QuoteHeader
-from adyton.attestation.sgx import ReportBody
+from adyton.attestation.quote import Body, Quote, QuoteHeader
+from adyton.attestation.sgx import REPORT_DATA_BYTES, ReportBody
 from adyton.attestation.tcb import check_platform, check_qe
 from adyton.attestation.tdx import TdReport, TdReport15
 from adyton.attestation.verdict import EvidenceKind
 
 AUTH_BYTES: Final = 32  # in the quotes of every quoting enclave, and all that other verifiers accept
 
-
 _DESCRIPTOR_BYTES: Final = 6  # of a body in version 5: its type and size
 _OUTER_BYTES: Final = 6  # of the outer certification data in versions 4 and 5: its type and length
 _LENGTH_BYTES: Final = 4  # of the signature data
 _QE_BYTES: Final = ReportBody.LAYOUT.size + 64 + 2  # QE report, its signature, length of the authentication data
 _MODULE_BYTES: Final = 120  # of a TD report: TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES
+_REPORT_DATA: Final[Mapping[type[Body], int]] = MappingProxyType({ReportBody: 320, TdReport: 520, TdReport15: 520})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,18 @@ def signer_bytes(quote: Quote, data: bytes) -> bytes:
         if isinstance(quote.body, TdReport15):
             module += quote.body.tee_tcb_svn2
     return b"%s %d %d " % (quote.kind.encode(), quote.version, len(quote.auth)) + data[start:end] + module
+
+
+def program_bytes(quote: Quote, data: bytes) -> bytes:
+    """All bytes that the attestation key signs but for the report data: what runs, and as what it was started.
+
+    Args:
+        quote: as parsed.
+        data: what it was parsed from.
+    """
+    signed = data[: signed_size(quote)]
+    start = len(signed) - type(quote.body).LAYOUT.size + _REPORT_DATA[type(quote.body)]
+    return signed[:start] + signed[start + REPORT_DATA_BYTES :]
 
 
 def _check_platform(documents: Documents, kind: EvidenceKind, pck: Pck) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -86,7 +86,7 @@ _NO_LEVEL_HAS = frozenset({TcbStatus.TD_RELAUNCH_ADVISED, TcbStatus.TD_RELAUNCH_
 def _utc(text: Any) -> datetime:  # noqa: ANN401  # whatever the JSON holds
     if not isinstance(text, str) or not _DATE.fullmatch(text):
         raise ValueError("a date is YYYY-MM-DDThh:mm:ssZ")
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def _hex(size: int) -> BeforeValidator:

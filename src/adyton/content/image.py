@@ -271,14 +271,17 @@ def _parse_layer(entry: object, diff_id: str, find: BlobFinder) -> Layer:
 def choose_manifest(entries: object, ref: str = "") -> Mapping[str, Any]:
     """The descriptor in an index that is meant: named ``ref``, else the only one that may run on linux/amd64.
 
+    One of another name, or of another digest than is asked for, is never meant; one without a name may be.
+
     Raises:
         ContentError: none or several fit.
     """
     if not isinstance(entries, list):
         raise ContentError("the index lists no manifests", code="content.oci.index")
     usable = [e for e in entries if isinstance(e, dict) and e.get("mediaType") in (*MANIFEST_TYPES, *INDEX_TYPES)]
-    named = [e for e in usable if ref and ref in (e.get("digest"), (e.get("annotations") or {}).get(REF_NAME))]
-    fitting = named or [e for e in usable if _runs_here(e)]
+    named = [e for e in usable if ref and ref in (e.get("digest"), name_of(e))]
+    others = [e for e in usable if _runs_here(e) and not (ref and name_of(e))]
+    fitting = named or ([] if ref.startswith("sha256:") else others)
     if len(fitting) != 1 or (ref and len(usable) > 1 and not named):
         what = f"image {ref!r}" if ref else "image for linux/amd64"
         raise ContentError(
@@ -286,6 +289,12 @@ def choose_manifest(entries: object, ref: str = "") -> Mapping[str, Any]:
             code="content.oci.index",
         )
     return fitting[0]
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """The name that an index gives one of its entries; empty where it gives none."""
+    annotations = entry.get("annotations")
+    return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
 def _runs_here(entry: Mapping[str, Any]) -> bool:

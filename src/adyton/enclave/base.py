@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from adyton.enclave.errors import BuildError
-from adyton.enclave.interpreter import Interpreter, is_elf, local_interpreter, shared_libraries
+from adyton.enclave.interpreter import Interpreter, is_elf, shared_libraries
 from adyton.enclave.packages import FileMap, distribution_files, module_files, needed_to_run
 
 PREFIX: Final = "usr/local"

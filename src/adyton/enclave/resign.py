@@ -19,7 +19,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adyton.content.errors import ContentError
-from adyton.content.image import REF_NAME, parse_document
+from adyton.content.image import name_of, parse_document
 from adyton.content.layerstream import members
 from adyton.content.oci import (
     Image,
@@ -139,7 +139,7 @@ def store_in_place(layout: Path, old: Image, new: Image) -> None:
             code="enclave.sign.place",
             hint="name another folder for the signed image: --out FOLDER",
         )
-    write_image(new, layout, str((entries[0].get("annotations") or {}).get(REF_NAME, "")))
+    write_image(new, layout, name_of(entries[0]))
     for digest in _digests(old) - _digests(new):
         blob_path(layout, digest).unlink(missing_ok=True)
 

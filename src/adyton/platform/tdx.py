@@ -2,7 +2,8 @@
 
 A report is a folder below ``/sys/kernel/config/tsm/report``: ``inblob`` takes 64 bytes of report data, ``outblob``
 gives the quote, ``provider`` names its format (``tdx_guest``), and ``generation`` counts the writes, so that somebody
-else's write between ours and the reading is noticed.
+else's write between ours and the reading is noticed. The kernel takes a write when the file is closed, where no error
+can be told; that it was not taken shows in ``generation`` too.
 
 A trust domain has no seal key: EGETKEY is SGX's. What it needs to keep, a CAS keeps for it.
 """
@@ -99,6 +100,8 @@ class TdxPlatform:
         for _attempt in range(_ATTEMPTS):
             before = self._generation(name)
             self._files.write(f"{name}/inblob", report_data)
+            if self._generation(name) == before:
+                raise PlatformError("the kernel did not take the report data", code="platform.tdx.file")
             try:
                 quote = self._files.read(f"{name}/outblob")
             except OSError as error:

@@ -144,6 +144,39 @@ def show(file: File, *, as_json: Json = False) -> None:
         print_facts("NOT JUDGED: what the evidence says of itself", found)
 
 
+_MAKE = """Make evidence of the enclave or trust domain that this command runs in.
+
+Works inside an SGX enclave under Gramine (/dev/attestation), in a TDX trust domain (configfs-tsm), and in an enclave of
+a simulated platform; anywhere else it says that there is nothing to quote. The first thing to try on new hardware:
+
+    adyton evidence make --out quote.bin
+    adyton evidence verify quote.bin
+
+Let whoever asks for evidence choose the report data, for example the SHA-256 of a nonce and a public key: without it,
+a quote says nothing about when and for whom it was made.
+"""
+
+
+@app.command(help=_MAKE)
+def make(
+    *,
+    out: Annotated[Path, Parameter(help="File to write.")],
+    report_data: Annotated[
+        str, Parameter(help="Up to 64 bytes in hex that the evidence is over; shorter ones end in zeros.")
+    ] = "",
+) -> None:
+    """Make evidence of the enclave or trust domain that this command runs in."""
+    import sys  # noqa: PLC0415
+
+    from adyton.base.files import write_atomic  # noqa: PLC0415
+    from adyton.cli.adyton.inputs import read_hex  # noqa: PLC0415
+    from adyton.platform.detect import evidence_source  # noqa: PLC0415  # heavy
+
+    quote = evidence_source().quote(read_hex(report_data, 64, "--report-data").ljust(64, b"\0"))
+    write_atomic(out, quote)
+    sys.stderr.write(f"wrote {out}: {len(quote)} bytes; judge it with: adyton evidence verify {out}\n")
+
+
 def _told(judge: Callable[[], Judgement], *, as_json: bool) -> int:
     """The border of these verbs: a verdict, or the reason why there is none, in the form that was asked for."""
     from adyton.cli.adyton import verdict_report  # noqa: PLC0415  # rich is needed by few verbs

@@ -52,6 +52,21 @@ def read_input(path: Path, limit: int, what: str) -> bytes:
         ) from error
 
 
+def read_hex(text: str, limit: int, what: str) -> bytes:
+    """Bytes that a person gives as hex digits, at most ``limit`` of them.
+
+    Raises:
+        InputError: ``input.hex``.
+    """
+    if not re.fullmatch(r"(?:[0-9a-fA-F]{2})*", text) or len(text) > 2 * limit:
+        raise InputError(
+            f"{what} is not up to {2 * limit} hex digits (it has {len(text)} characters)",
+            code="input.hex",
+            hint="two hex digits for each byte, without 0x and blanks",
+        )
+    return bytes.fromhex(text)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what libraries think of a stranger's certificate off the terminal; where it matters, it is an error."""

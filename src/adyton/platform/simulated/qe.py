@@ -107,6 +107,8 @@ class QuotingEnclave:
         self._attestation_key = derive_p256(seal_key, "simulated-qe/attestation")
         self._pck_key = derive_p256(seal_key, "simulated-qe/pck")
         self._id = derive_key(seal_key, "simulated-qe/id").reveal()[:16]
+        self._report = cpu.body(self.identity, binding(self._attestation_key))
+        self._signature = sign_raw(self._pck_key, self._report.to_bytes())  # once, as the key that it certifies is one
         self._chain = lru_cache(maxsize=4)(self._issue)
 
     @property
@@ -131,8 +133,7 @@ class QuotingEnclave:
         header = QuoteHeader(version=version, user_data=self._id + bytes(4))
         if version == 3:
             header = replace(header, qe_svn=QE_ISVSVN, pce_svn=PCESVN)
-        qe_report = self._cpu.body(self.identity, binding(self._attestation_key))
-        certified = Certified(qe_report, *self._certify(qe_report))
+        certified = Certified(self._report, self._signature, self.pck_chain(self._clock()))
         return signed_quote(header, body, self._attestation_key, certified).to_bytes()
 
     def certify(self, report: bytes) -> Certified:
@@ -149,7 +150,7 @@ class QuotingEnclave:
         own = self._cpu.body(self.identity)
         if (body.mrsigner, body.isvprodid, body.attributes.debug) != (own.mrsigner, TD_QE_ISVPRODID, False):
             raise PlatformError("only the vendor's quoting enclaves are certified", code="platform.quote.report")
-        return Certified(body, *self._certify(body))
+        return Certified(body, sign_raw(self._pck_key, body.to_bytes()), self.pck_chain(self._clock()))
 
     def pck_chain(self, now: datetime) -> bytes:
         """The platform's PCK chain (PEM)."""
@@ -163,9 +164,6 @@ class QuotingEnclave:
         if not check_report(self._cpu, self.identity, parsed):
             raise PlatformError("the REPORT was not made for the quoting enclave here", code="platform.quote.report")
         return parsed.body
-
-    def _certify(self, qe_report: ReportBody) -> tuple[bytes, bytes]:
-        return sign_raw(self._pck_key, qe_report.to_bytes()), self.pck_chain(self._clock())
 
     def _issue(self, year: int, _smt: bool) -> bytes:
         start = datetime(year, 1, 1, tzinfo=UTC)

@@ -1,8 +1,7 @@
-"""The two ways to judge a quote: for code that grants something, and for people.
+"""Judging a quote for people: a :class:`~adyton.attestation.verdict.Verdict`, never an error, and never a grant.
 
-:func:`verify_quote` returns :class:`~adyton.attestation.evidence.VerifiedEvidence` or raises; :func:`appraise_quote`
-always returns a :class:`~adyton.attestation.verdict.Verdict`, with every check, what it found, and what would be needed
-for the quote to pass. Both are pure, and both make the checks of :mod:`adyton.attestation.assessment`.
+Pure, like :func:`~adyton.attestation.assessment.verify_quote`, and of the same checks; what passes them is put before a
+second verifier too. No enclave imports this: the second verifier is a library that none of them needs.
 """
 
 from __future__ import annotations
@@ -17,24 +16,13 @@ from adyton.attestation.checks import EVIDENCE_CHECKS, SECOND_OPINION
 from adyton.attestation.collateral import Collateral
 from adyton.attestation.conclusion import needed_for
 from adyton.attestation.errors import AttestationError, Finding, Outcome
-from adyton.attestation.evidence import VerifiedEvidence, measurements_of
+from adyton.attestation.evidence import measurements_of
 from adyton.attestation.levels import TcbVerdict
-from adyton.attestation.policy import HealthPolicy, QuotePolicy
+from adyton.attestation.opinion import second_opinion
+from adyton.attestation.policy import HealthPolicy
 from adyton.attestation.quote import Body
 from adyton.attestation.tcb import TcbStatus
 from adyton.attestation.verdict import Verdict
-
-
-def verify_quote(quote: bytes, collateral: Collateral, policy: QuotePolicy, now: datetime) -> VerifiedEvidence:
-    """Verify a quote against collateral and policy at ``now``.
-
-    Raises:
-        AttestationError: with the code of the first failed check (``attestation.quote.format``,
-            ``attestation.chain.anchor``, … as in :mod:`adyton.attestation.checks`; a part may have a code of its own:
-            ``attestation.quote.version``, ``attestation.chain.format``, …) and all findings.
-        InputError: ``now`` has no time zone.
-    """
-    return assess_quote(quote, collateral, policy, now).conclude()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +80,6 @@ def _opinion(quote: bytes, collateral: Collateral, assessment: Assessment, now: 
     parsed, pck, tcb = assessment.quote, assessment.pck, assessment.tcb
     if not assessment.passed or parsed is None or pck is None or tcb is None:
         return Finding(SECOND_OPINION, Outcome.NOT_RUN, "asked only about quotes that pass every other check")
-    from adyton.attestation.opinion import second_opinion  # noqa: PLC0415  # every enclave verifies, none asks again
-
     return second_opinion(quote, collateral, _Seen(parsed.body, tcb.status, tcb.advisories, pck.root_der), now)
 
 

@@ -17,13 +17,14 @@ from tests.platform.world import NOW, World, signer
 
 from adyton.attestation import opinion
 from adyton.attestation.anchors import INTEL
+from adyton.attestation.assessment import verify_quote
 from adyton.attestation.checks import QUOTE_CHECKS, SECOND_OPINION
 from adyton.attestation.collateral import Collateral
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.judge import read_pck
 from adyton.attestation.policy import HealthPolicy, QuotePolicy, Weakness
 from adyton.attestation.quote import parse_quote
-from adyton.attestation.steps import appraise_quote, verify_quote
+from adyton.attestation.quote_verdict import appraise_quote
 from adyton.attestation.tcb import TcbStatus
 from adyton.attestation.tdx import TdReport15
 from adyton.attestation.verdict import EvidenceKind, Verdict
