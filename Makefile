@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SECONDS ?= 20
 MUTANTS ?= 100000
+KILLS   ?= 200
 # Tests run in as many processes as there are processors, one file in one process: fixtures are shared within a file.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench official judge fuzz nightly clean
+.PHONY: help setup demo test lint bench official drill judge fuzz nightly clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ bench: setup ## Run the benchmarks; writes bench-report.json
 
 official: setup ## Only the tests that drive the network with the official npm client
 	@$(BIN)/python -m pytest -m official tests/official
+
+drill: setup ## Kill a CAS under load, KILLS times, and look for every write that it had acknowledged
+	@ADYTON_DRILL_KILLS=$(KILLS) $(BIN)/python -m pytest -q -s tests/cas/test_durability.py
 
 judge: $(VENV)/.ready ## Set up Intel's verification library, which the tests ask; they say so where it cannot be had
 	@tools/setup-apart judge $(BIN)/python

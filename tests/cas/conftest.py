@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cas.house import House, Running, certificate_service, new_world
+from tests.cas.house import House, Running, certificate_service, new_world, real_time
 from tests.platform.world import World
 
 
@@ -21,6 +21,7 @@ def services() -> Iterator[tuple[World, str]]:
 def house(services: tuple[World, str], tmp_path: Path) -> House:
     """Starts CASes; the state is the test's own."""
     world, url = services
+    world.now = real_time()  # the package may have been at its tests for long
     return House(world, url, tmp_path)
 
 

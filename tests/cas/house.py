@@ -127,6 +127,11 @@ def certificate_service(world: World) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def real_time() -> datetime:
+    """Now, in whole seconds: processes and the standard library's TLS cannot be given another time."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def new_world() -> World:
-    """A world at the real time, because the standard library's TLS cannot be given another."""
-    return World(now=datetime.now(UTC).replace(microsecond=0))
+    """A world at the real time, which stands still until somebody sets it."""
+    return World(now=real_time())

@@ -11,7 +11,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from adyton.base.errors import InputError, UnavailableError
-from adyton.cas.client import _decode, _identity_proof, _nonce, _service_config, _session_info, host_port
+from adyton.cas.answers import (
+    decode,
+    read_identity_proof,
+    read_nonce,
+    read_page,
+    read_service_config,
+    read_session_info,
+)
+from adyton.cas.client import host_port
 from adyton.cas.tlsclient import CasRefusedError, _refusal
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -35,7 +43,7 @@ def test_importing_the_client_is_light() -> None:
 
 
 def test_a_configuration() -> None:
-    config = _service_config(CONFIG, KEY)
+    config = read_service_config(CONFIG, KEY)
     assert config.files[0].content.reveal() == b"\x00\x01"
     assert config.volumes["v"].key.reveal() == b"\x11" * 32
     assert "secret-canary" not in repr(config)
@@ -63,7 +71,7 @@ def test_a_configuration() -> None:
 def test_configurations_that_make_no_sense(change: dict[str, Any]) -> None:
     answer = {**CONFIG, **change}
     with pytest.raises(UnavailableError) as caught:
-        _decode(_service_config, answer, KEY)
+        decode(read_service_config, answer, KEY)
     assert caught.value.code == "cas.answer"
     assert "secret-canary" not in str(caught.value)
 
@@ -71,19 +79,29 @@ def test_configurations_that_make_no_sense(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("answer", [None, [], 1, "x", {}, {"nonce": 1}, {"nonce": "xx"}, {"nonce": "11" * 31}])
 def test_nonces_that_make_no_sense(answer: object) -> None:
     with pytest.raises(UnavailableError):
-        _decode(_nonce, answer)
+        decode(read_nonce, answer)
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"certificate": "x", "ca": "x"}, {"certificate": 1, "ca": 1}])
 def test_proofs_that_make_no_sense(answer: object) -> None:
     with pytest.raises(UnavailableError):
-        _decode(_identity_proof, answer)
+        decode(read_identity_proof, answer)
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"name": 1, "hash": "x"}])
 def test_session_answers_that_make_no_sense(answer: object) -> None:
     with pytest.raises(UnavailableError):
-        _session_info(answer)
+        read_session_info(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, {}, {"sessions": [], "next": 1}, {"sessions": {}, "next": ""}, {"sessions": [{}], "next": ""},
+     {"sessions": [], "next": "a&b"}],
+)  # fmt: skip
+def test_pages_that_make_no_sense(answer: object) -> None:
+    with pytest.raises(UnavailableError):
+        decode(read_page, answer)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.cas.documents import APP, small_document
 
 from adyton.base.secret import Secret
-from adyton.cas.material import Material, SecretValue, check_templates, fill, fill_text, make_material
+from adyton.cas.material import Material, SecretValue, make_material
 from adyton.cas.session import SessionError, from_document
+from adyton.cas.templates import check_templates, fill, fill_text
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MRENCLAVE = b"\x11" * 32

@@ -84,3 +84,23 @@ def test_the_audit_log_of_a_running_cas(cas: Running) -> None:
     after = operator.verify_audit(cas.database)
     assert after is not None
     assert after.seq == last.seq + 1
+
+
+def test_entering_verifies_first_and_keeps_roots_apart(cas: Running, tmp_path: Path) -> None:
+    with pytest.raises(AttestationError):
+        operator.enter(cas.url, tmp_path, cas.world.policy(b"\x01" * 32), clock=cas.world.clock)
+    assert list(tmp_path.iterdir()) == []  # nothing is made for a CAS that is not the one
+    client, attested = operator.enter(cas.url, tmp_path, cas.world.policy(CAS), clock=cas.world.clock)
+    assert client.create(to_yaml(small_document(name="entered"))).version == 1
+    assert (tmp_path / f"cas-ca-{attested.authority_sha256[:16]}.pem").read_text() == attested.authority_pem
+
+
+def test_naming_the_predecessor() -> None:
+    document = operator.with_predecessor(to_yaml(iexec_document()), "0" * 64)
+    assert operator.check_session(document).predecessor == "0" * 64
+    assert operator.with_predecessor(document, "0" * 64) == document
+    shown = to_yaml(iexec_document() | {"predecessor": None})
+    assert operator.check_session(operator.with_predecessor(shown, "0" * 64)).predecessor == "0" * 64
+    assert operator.check_session(operator.with_predecessor(document, "1" * 64)).predecessor == "1" * 64
+    with pytest.raises(InputError, match="not a mapping"):
+        operator.with_predecessor(b"[]", "0" * 64)

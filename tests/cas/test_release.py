@@ -12,6 +12,7 @@ from tests.platform.world import World
 
 from adyton.attestation.anchors import INTEL, TrustAnchor
 from adyton.attestation.errors import AttestationError
+from adyton.attestation.evidence import require_enclave
 from adyton.attestation.policy import Weakness
 from adyton.base.errors import AdytonError
 from adyton.cas.material import Material, make_material
@@ -63,6 +64,17 @@ def test_the_policy_is_the_services_measurements_and_the_sessions_tolerance_unde
     assert policy_of(kept, service, [INTEL, SIMULATED]).anchors == (INTEL, SIMULATED)
 
 
+def test_a_session_accepts_fewer_anchors_never_more() -> None:
+    document = iexec_document()
+    document["security"]["attestation"]["tiers"] = ["intel", "amd"]
+    kept = stored(document)
+    service = kept.session.services[0]
+    assert policy_of(kept, service, [INTEL, SIMULATED]).anchors == (INTEL,)
+    with pytest.raises(AdytonError) as caught:
+        policy_of(kept, service, [SIMULATED])
+    assert caught.value.code == "cas.release.tier"
+
+
 def test_no_key_of_the_document_names_an_anchor() -> None:
     for place in ("anchors", "anchor", "roots"):
         document = iexec_document()
@@ -79,9 +91,8 @@ def test_refusals_keep_their_code_but_the_measurement_is_ours() -> None:
 
 def test_the_measurement_is_checked_apart_from_the_quote() -> None:
     world = World()
-    evidence = world.verifier().verify(
-        world.platform(bytes.fromhex(APP)).quote(bytes(64)), world.policy(bytes.fromhex(APP))
-    )
+    quote = world.platform(bytes.fromhex(APP)).quote(bytes(64))
+    evidence = require_enclave(world.verifier().verify(quote, world.policy(bytes.fromhex(APP))))
     check_measurement(Service(name="app", mrenclaves=(PRE, APP)), evidence)
     with pytest.raises(AdytonError) as caught:
         check_measurement(Service(name="app", mrenclaves=(PRE,)), evidence)

@@ -248,3 +248,55 @@ def test_a_missing_client_certificate_file_is_an_input_error(cas: Running, tmp_p
     client = SessionClient(cas.url, tmp_path / "none.pem", tmp_path / "none.key", tmp_path / "ca.pem")
     with pytest.raises(InputError):
         client.show("any")
+
+
+def test_the_list_is_of_ones_own_sessions(house: House) -> None:
+    soon = {"expiry": "2999-01-01T00:00:00Z"}
+    with house.open() as cas:
+        hashes = {}
+        sessions: dict[str, dict[str, Any]] = {"a": {}, "b": soon, "closed": {"access_policy": {"read": ["NONE"]}}}
+        for name, changes in sessions.items():
+            hashes[name] = cas.owner().create(to_yaml(small_document(name=name, **changes))).hash
+        cas.owner("other").create(to_yaml(small_document(name="c", access_policy={"read": ["ANY"]})))
+        found = {info.name: info for info in cas.owner().list()}
+        assert {name: info.hash for name, info in found.items()} == {name: hashes[name] for name in ("a", "b")}
+        assert (found["a"].expiry, found["b"].expiry) == (None, soon["expiry"])
+        assert found["a"].version == 1
+        assert [info.name for info in cas.owner("other").list()] == ["c"]
+        assert list(cas.owner("nobody").list()) == []
+
+
+def test_a_long_list_comes_in_pages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adyton.cas.service.PAGE", 2)
+    with house.open() as cas:
+        names = {f"s{number}" for number in range(6)}
+        for name in names:
+            cas.owner().create(to_yaml(small_document(name=name)))
+        found = [info.name for info in cas.owner().list()]
+        assert len(found) == len(names)
+        assert set(found) == names
+
+
+def test_the_list_needs_a_client_certificate(cas: Running) -> None:
+    with TlsConnection(tcp("127.0.0.1", cas.rest_port), tls_context(), SERVER_NAME) as connection:
+        with pytest.raises(CasRefusedError) as caught:
+            connection.json("GET", "/session")
+        assert (caught.value.code, caught.value.status) == ("cas.client.certificate", 401)
+
+
+def test_a_session_cannot_ask_for_a_root_that_the_cas_does_not_accept(cas: Running) -> None:
+    for tiers in (["intel"], [cas.world.anchor.tier, "intel"], ["sim:" + "0" * 64]):
+        document = small_document(name="wide", security={"attestation": {"tiers": tiers}})
+        with pytest.raises(CasRefusedError, match=r"security\.attestation\.tiers\[\d\]: this CAS does not") as caught:
+            cas.owner().create(to_yaml(document))
+        assert caught.value.code == "cas.session.invalid"
+
+
+def test_a_refused_document_is_on_record_without_what_it_says(house: House) -> None:
+    with house.open() as cas:
+        document = small_document(name="canary-name", services=[{"name": "a", "mrenclaves": [APP], "canary": 1}])
+        assert code_of(cas.owner().create, to_yaml(document)) == "cas.session.invalid"
+        files = b"".join(path.read_bytes() for path in cas.database.iterdir() if path.is_file())
+        assert b"session.put" in files
+        assert b"cas.session.invalid" in files
+        assert b"canary" not in files

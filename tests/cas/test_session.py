@@ -100,10 +100,45 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "volume key from outside": (_set("volumes", 0, "key", value="00" * 32), "volumes[0].key"),
     "unknown secret kind": (_set("secrets", value=[{"name": "a", "kind": "aad-token"}]), "secrets[0]"),
     "binary size": (_set("secrets", value=[{"name": "a", "kind": "binary", "size": 0}]), "secrets[0].size"),
-    "value of a certificate": (
-        _set("secrets", value=[{"name": "a", "kind": "x509", "value": "x"}]),
-        "secrets[0].value",
+    "common name of a given certificate": (
+        _set("secrets", value=[{"name": "a", "kind": "x509", "value": "x", "common_name": "y"}]),
+        "secrets[0]",
     ),
+    "issuer that is none": (
+        _set("secrets", value=[{"name": "b", "kind": "x509"}, {"name": "a", "kind": "x509", "issuer": "b"}]),
+        "secrets[1].issuer",
+    ),
+    "issuer without its key": (
+        _set(
+            "secrets",
+            value=[{"name": "b", "kind": "x509-ca", "value": "x"}, {"name": "a", "kind": "x509", "issuer": "b"}],
+        ),
+        "secrets[1].issuer",
+    ),
+    "key of an authority": (
+        _set("secrets", value=[{"name": "a", "kind": "x509-ca", "private_key": "a"}]),
+        "secrets[0].private_key",
+    ),
+    "more given keys than are checked in time": (
+        _set("secrets", value=[{"name": f"k{n}", "kind": "private-key", "value": "x"} for n in range(9)]),
+        "secrets",
+    ),
+    "more certificates than are made in time": (
+        _set("secrets", value=[{"name": f"c{n}", "kind": "x509"} for n in range(33)]),
+        "secrets",
+    ),
+    "no activations": (_set("services", 0, "max_activations", value=0), "services[0].max_activations"),
+    "activations as text": (_set("services", 0, "max_activations", value="1"), "services[0].max_activations"),
+    "environment named like a kind": (
+        _set("services", 0, "environment", "ascii", value=1),
+        "services[0].environment.ascii",
+    ),
+    "tier": (
+        _set("security", "attestation", "tiers", value=["intel", "sim:none"]),
+        "security.attestation.tiers[1]",
+    ),
+    "tier twice": (_set("security", "attestation", "tiers", value=["intel", "intel"]), "security.attestation.tiers"),
+    "expiry beyond what UTC can say": (_set("expiry", value="0001-01-01T00:00:00+23:59"), "expiry"),
     "key of a certificate": (
         _set("secrets", value=[{"name": "a", "kind": "x509", "private_key": "b"}]),
         "secrets[0].private_key",
@@ -169,6 +204,25 @@ def test_the_hash_vector() -> None:
     """Fixed: a change of the recipe breaks every stored predecessor."""
     session = from_document(small_document())
     assert session_hash(session, bytes(16)) == "58bffd51cac25dbceedfbecb396dc808627bba4df1e8e423d3cf9f6db810f666"
+
+
+def test_members_that_came_later_change_the_hash_only_where_they_are_used() -> None:
+    document = iexec_document()
+    document["secrets"] = [{"name": "c", "kind": "x509"}]
+    plain = from_document(document).to_document()
+    assert "max_activations" not in plain["services"][0]
+    assert "tiers" not in plain["security"]["attestation"]
+    assert not {"issuer", "value"} & set(plain["secrets"][0])
+    for change in (
+        _set("services", 0, "max_activations", value=3),
+        _set("security", "attestation", "tiers", value=["intel"]),
+        _set("secrets", 0, "value", value="x"),
+    ):
+        changed = copy.deepcopy(document)
+        change(changed)
+        session = from_document(changed)
+        assert session_hash(session, bytes(16)) != session_hash(from_document(document), bytes(16))
+        assert from_document(session.to_document()) == session
 
 
 @settings(max_examples=60, deadline=None)

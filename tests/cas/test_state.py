@@ -18,9 +18,10 @@ from adyton.base.db import open_engine
 from adyton.base.errors import UnavailableError
 from adyton.cas.audit import read_entries
 from adyton.cas.errors import AuditBrokenError, SealedStateError, StoreCorruptError
+from adyton.cas.head import RolledBackError
 from adyton.cas.operator import verify_audit
-from adyton.cas.repo import SessionRepo, StoredSession, open_database
-from adyton.cas.sealed import open_master_key
+from adyton.cas.repo import SessionRepo, StoredSession
+from adyton.cas.state import open_state
 from adyton.cas.tlsclient import CasRefusedError
 from adyton.platform.protocol import PlatformError
 
@@ -118,25 +119,48 @@ def test_a_damaged_key_is_refused(house: House) -> None:
     assert caught.value.code == "cas.sealed.corrupt"
 
 
-def test_another_databases_key_is_refused(house: House) -> None:
+@pytest.mark.parametrize("head", [False, True], ids=["key", "key and head"])
+def test_another_databases_key_is_refused(house: House, head: bool) -> None:
     house.build("one").close()
     house.build("two").close()
-    shutil.copy(house.folder / "one" / "cas.key", house.folder / "two" / "cas.key")
-    with pytest.raises(StoreCorruptError):
+    for name in ("cas.key", "cas.head") if head else ("cas.key",):
+        shutil.copy(house.folder / "one" / name, house.folder / "two" / name)
+    with pytest.raises(StoreCorruptError if head else SealedStateError) as caught:
         house.build("two")
+    assert caught.value.code == ("cas.store.corrupt" if head else "cas.state.head_corrupt")
 
 
-@pytest.mark.parametrize("stage", ["before the database", "before the renaming"])
-def test_an_interrupted_creation_is_taken_up(house: House, stage: str) -> None:
-    house.build().close()
+@pytest.mark.parametrize("step", ["the database", "the authority", "the head", "the renaming"])
+def test_an_interrupted_creation_is_taken_up(house: House, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {
+        "the database": "adyton.cas.state.open_database",
+        "the authority": "adyton.cas.state.create_authority",
+        "the head": "adyton.cas.state.HeadFile.create",
+        "the renaming": "pathlib.Path.rename",
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(places[step], _stop)
+        with pytest.raises(KeyboardInterrupt):
+            house.build()
     folder = house.folder / "cas"
-    (folder / "cas.key").rename(folder / "cas.key.new")
-    if stage == "before the database":
-        for path in folder.glob("cas.db*"):
-            path.unlink()
+    assert not (folder / "cas.key").exists()
     house.build().close()
     assert (folder / "cas.key").exists()
     assert not (folder / "cas.key.new").exists()
+
+
+def _stop(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_creation_cannot_be_taken_up_over_a_used_database(house: House) -> None:
+    """Else the head file, which shows that a database is too old, could be had anew by renaming the key."""
+    house.build().close()
+    folder = house.folder / "cas"
+    (folder / "cas.key").rename(folder / "cas.key.new")
+    (folder / "cas.head").unlink()
+    with pytest.raises(RolledBackError):
+        house.build()
 
 
 def test_a_file_that_is_no_database(house: House) -> None:
@@ -213,12 +237,11 @@ def alter(database: Path, change: Callable[[sqlite3.Connection], object]) -> Non
 
 def stored(house: House, name: str) -> StoredSession | None:
     """Read a session as the CAS does, without its ports."""
-    master = open_master_key(house.world.platform(CAS), house.folder / "cas", lambda _master: pytest.fail("created"))
-    engine = open_database(house.folder / "cas" / "cas.db")
+    state = open_state(house.world.platform(CAS), house.folder / "cas")
     try:
-        return SessionRepo(engine, master).get(name)
+        return SessionRepo(state.ledger).get(name)
     finally:
-        engine.dispose()
+        state.close()
 
 
 def test_the_prepared_state_is_good(house: House, copied: Path) -> None:

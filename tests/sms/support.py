@@ -21,11 +21,14 @@ from adyton.base.secret import Secret
 from adyton.base.types import ZERO_ADDRESS, Address, Bytes32, parse_bytes32
 from adyton.chain.contracts import AssetKind, TaskStatus
 from adyton.chain.hashing import task_id as make_task_id
-from adyton.chain.wallet import Wallet
+from adyton.chain.orders import DatasetOrder
+from adyton.chain.wallet import Wallet, recover_digest
 from adyton.sms import recipes
 from adyton.sms.api import build_app
-from adyton.sms.chain_view import AppFacts, DatasetFacts, DealFacts, Head, TaskFacts
+from adyton.sms.backups import BackupArchive
+from adyton.sms.chain_view import AppFacts, ChainView, DatasetFacts, DealFacts, Head, OrderFacts, TaskFacts
 from adyton.sms.composition import compose
+from adyton.sms.errors import BulkError
 from adyton.sms.sessions import SessionStore, SessionStoreError
 from adyton.sms.settings import PipelineSettings, SmsSettings, StageSettings
 from adyton.sms.wire import SignatureValue, WorkerpoolAuthorization
@@ -78,12 +81,31 @@ class SimulatedChain:
     datasets: dict[str, DatasetFacts] = field(default_factory=dict)
     owners: dict[str, Address] = field(default_factory=dict)
     kinds: dict[str, AssetKind] = field(default_factory=dict)
+    orders: dict[str, OrderFacts] = field(default_factory=dict)
+    contracts: dict[str, Address] = field(default_factory=dict)
+    hashes: dict[int, Bytes32] = field(default_factory=dict)
+    height: int = 1000
     down: bool = False
     calls: int = 0
 
     def head(self) -> Head:
         self._called()
-        return Head(1000, self.head_timestamp)
+        return Head(self.height, self.head_timestamp)
+
+    def block_hash(self, number: int) -> Bytes32 | None:
+        self._called()
+        return self.hashes.get(number, parse_bytes32(f"0x{number:064x}"))
+
+    def order_facts(self, order: DatasetOrder, deal: DealFacts) -> OrderFacts:  # noqa: ARG002  # the protocol's
+        self._called()
+        return self.orders.get(order.dataset, OrderFacts(signed=True, consumed=0))
+
+    def accepts_signature(self, account: Address, digest: bytes, signature: bytes) -> bool | None:
+        """A contract of :attr:`contracts` accepts what its controller signed, anything may follow it."""
+        self._called()
+        if account not in self.contracts:
+            return None
+        return recover_digest(digest, signature[:65]) == self.contracts[account]
 
     def task(self, task_id: Bytes32) -> TaskFacts | None:
         self._called()
@@ -133,6 +155,7 @@ def bought_task(params: str = "{}", *, dataset: bool = False) -> SimulatedChain:
         deal_id=DEAL_ID,
         app=APP,
         dataset=DATASET if dataset else ZERO_ADDRESS,
+        workerpool=WORKERPOOL,
         workerpool_owner=POOL_OWNER.address,
         requester=REQUESTER.address,
         beneficiary=BENEFICIARY.address,
@@ -153,6 +176,18 @@ def bought_task(params: str = "{}", *, dataset: bool = False) -> SimulatedChain:
     }
     chain.kinds = {APP: AssetKind.APP, DATASET: AssetKind.DATASET, WORKERPOOL: AssetKind.WORKERPOOL}
     return chain
+
+
+class SimulatedFiles:
+    """Files by CID, for bulk tasks."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def file(self, name: str) -> bytes:
+        if name not in self.files:
+            raise BulkError(f"no file {name}", code="sms.bulk.gateway")
+        return self.files[name]
 
 
 class RecordingStore:
@@ -206,6 +241,7 @@ class Service:
     clock: SettableClock
     settings: SmsSettings
     http: httpx2.Client
+    files: SimulatedFiles
 
     def send(
         self, method: str, path: str, signature: str = "", body: bytes | str | None = None, **query: str
@@ -219,23 +255,28 @@ def running(
     folder: Path,
     chain: SimulatedChain | None = None,
     *,
+    seen: ChainView | None = None,
     real_chain: bool = False,
     cas: SessionStore | None = None,
+    archive: BackupArchive | None = None,
     **changes: Any,  # noqa: ANN401  # any settings
 ) -> Iterator[Service]:
     """Run a service of its own state on the shared socket until the block ends.
 
-    With ``real_chain`` it reads the hub that the settings name, at the real time; ``cas`` takes its sessions.
+    With ``real_chain`` it reads the hub that the settings name, at the real time; ``seen`` is what it sees of the chain
+    instead of ``chain`` itself; ``cas`` takes its sessions.
     """
     chain = chain or bought_task()
     clock = SettableClock(datetime.now(UTC) if real_chain else NOW)
     store, settings = RecordingStore(), make_settings(folder, **changes)
-    services = compose(settings, view=None if real_chain else chain, store=cas or store, clock=clock)
+    files = SimulatedFiles()
+    view = None if real_chain else seen or chain
+    services = compose(settings, view=view, store=cas or store, files=files, archive=archive, clock=clock)
     server = _SERVERS[-1]
     server.app.state.services = services
     server.app.state.registry.register(services.metrics)
     try:
-        yield Service(server.url, chain, store, clock, settings, server.http)
+        yield Service(server.url, chain, store, clock, settings, server.http, files)
     finally:
         server.app.state.registry.unregister(services.metrics)
         services.close()

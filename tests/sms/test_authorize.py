@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.sms.support import (
@@ -24,19 +24,25 @@ from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.types import ZERO_BYTES32, parse_bytes32
 from adyton.chain.contracts import AssetKind, TaskStatus
 from adyton.sms import recipes
-from adyton.sms.authorize import (
-    NotAuthorizedError,
-    Rules,
-    authorize_challenge,
-    authorize_session,
-    check_asset_owner,
-    check_worker,
-)
+from adyton.sms.authorize import Authorized, Authorizer, NotAuthorizedError, Rules, check_asset_owner, check_worker
 from adyton.sms.errors import NotAllowedError, SessionRefusedError
+from adyton.sms.signatures import Credential, Signatures
 from adyton.sms.wire import AuthorizationError, Framework, SessionFailure, SignatureValue, WorkerpoolAuthorization
 
 RULES = Rules(Framework.SCONE, max_head_age_s=300)
 CHALLENGE = "0x" + "ee" * 20
+
+
+def signatures(chain: SimulatedChain) -> Signatures:
+    return Signatures(chain, 10, clock=lambda: NOW)
+
+
+def authorize_session(chain: SimulatedChain, given: WorkerpoolAuthorization, rules: Rules, now: datetime) -> Authorized:
+    return Authorizer(chain, signatures(chain), rules).session(given, "", now)
+
+
+def authorize_challenge(chain: SimulatedChain, task: str, signature: str, rules: Rules, now: datetime) -> Authorized:
+    return Authorizer(chain, signatures(chain), rules).challenge(task, Credential(signature), now)
 
 
 def tag(low: int) -> str:
@@ -223,7 +229,8 @@ APPS = frozenset({AssetKind.APP})
 
 
 def test_the_owner_of_an_asset() -> None:
-    check_asset_owner(bought_task(), ASSET_CHALLENGE, recipes.sign(ASSET_CHALLENGE, APP_OWNER), APP.lower(), APPS)
+    chain, credential = bought_task(), Credential(recipes.sign(ASSET_CHALLENGE, APP_OWNER))
+    check_asset_owner(chain, signatures(chain), ASSET_CHALLENGE, credential, APP.lower(), kinds=APPS)
 
 
 @pytest.mark.parametrize(
@@ -239,4 +246,11 @@ def test_who_is_not_the_owner(change: Change, kinds: frozenset[AssetKind], error
     chain = bought_task()
     change(chain)
     with pytest.raises(error):
-        check_asset_owner(chain, ASSET_CHALLENGE, recipes.sign(ASSET_CHALLENGE, APP_OWNER), APP, kinds)
+        check_asset_owner(
+            chain,
+            signatures(chain),
+            ASSET_CHALLENGE,
+            Credential(recipes.sign(ASSET_CHALLENGE, APP_OWNER)),
+            APP,
+            kinds=kinds,
+        )

@@ -30,6 +30,7 @@ from adyton.base.secret import Secret
 from adyton.chain.wallet import Wallet
 from adyton.sms import recipes
 from adyton.sms.audit import AuditLog
+from adyton.sms.database import Database
 
 CANARY = "canary-71c0ffee"
 KEY_TEXT = "Secret key should contain at most 64 characters from [0-9A-Za-z-_]"
@@ -238,7 +239,7 @@ def test_a_failing_database_is_503(service: Service, case: Case) -> None:
         db.execute(text("ALTER TABLE secret RENAME TO gone"))
     response = case.send(service, "POST", CANARY)
     assert response.status_code == 503
-    assert response.json()["code"] == "sms.database.unavailable"
+    assert response.json()["code"] == "sms.storage.unavailable"
     assert CANARY not in response.text
     assert service.send("HEAD", case.path, **case.query).status_code == 503
 
@@ -246,11 +247,10 @@ def test_a_failing_database_is_503(service: Service, case: Case) -> None:
 # -- web3 and app: who owns what ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asset", [APP, DATASET, WORKERPOOL])
-def test_web3_secrets_of_any_registered_asset(service: Service, asset: str) -> None:
-    owner = {APP: APP_OWNER, DATASET: DATASET_OWNER, WORKERPOOL: POOL_OWNER}[asset]  # type: ignore[index]
+@pytest.mark.parametrize(("asset", "owner"), [(APP, APP_OWNER), (WORKERPOOL, POOL_OWNER)], ids=["app", "workerpool"])
+def test_web3_secrets_only_of_datasets(service: Service, asset: str, owner: Wallet) -> None:
     signature = recipes.sign(recipes.web3_challenge(asset, "v"), owner)
-    assert service.send("POST", "/secrets/web3", signature, "v", secretAddress=asset).status_code == 204
+    assert service.send("POST", "/secrets/web3", signature, "v", secretAddress=asset).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,30 @@ def test_a_node_that_is_behind_is_not_believed(service: Service, name: str) -> N
 def test_no_call_to_the_chain_where_the_request_names_the_signer(service: Service, name: str) -> None:
     service.chain.down = True
     assert CASES[name].send(service, "POST", "v").status_code == 204
-    assert CASES[name].send(service, "POST", "v", WORKER).status_code == 401
     assert service.chain.calls == 0
+
+
+@pytest.mark.parametrize("name", ["web2", "requester"])
+def test_signatures_by_another_account_cost_one_question_a_minute(service: Service, name: str) -> None:
+    for _ in range(10):  # the named address could be a contract account, so it is asked about, once
+        assert CASES[name].send(service, "POST", "v", WORKER).status_code == 401
+    assert service.chain.calls == 1
+    service.clock.advance(61)
+    assert CASES[name].send(service, "POST", "v", WORKER).status_code == 401
+    assert service.chain.calls == 2
+
+
+def test_a_flood_of_wrong_signatures_for_many_addresses_is_stopped(service: Service) -> None:
+    statuses = []
+    for number in range(8):
+        owner = f"0x{number + 1:040x}"
+        signature = recipes.sign(recipes.web2_challenge(owner, "n", "v"), WORKER)
+        statuses.append(
+            service.send("POST", "/secrets/web2", signature, "v", ownerAddress=owner, secretName="n").status_code
+        )
+    assert statuses == [401] * 4 + [429] * 4
+    assert service.chain.calls == 4
+    assert WEB2.send(service, "POST", "v").status_code == 204  # a good one needs no question
 
 
 # -- web2: updates ------------------------------------------------------------------------------------------------
@@ -430,6 +452,9 @@ def test_existence_checks_are_rate_limited(tmp_path: Path) -> None:
     with running(tmp_path, requests_per_s=1) as service:
         statuses = [service.send("HEAD", "/secrets/web3", secretAddress=DATASET).status_code for _ in range(6)]
         assert statuses == [404] * 4 + [429] * 2
+        refused = service.send("HEAD", "/secrets/web3", secretAddress=DATASET)
+        assert refused.headers["retry-after"] == "1"
+        assert (refused.headers["ratelimit-limit"], refused.headers["ratelimit-remaining"]) == ("4", "0")
         service.clock.advance(1)
         assert service.send("HEAD", "/secrets/web3", secretAddress=DATASET).status_code == 404
 
@@ -479,7 +504,7 @@ def test_values_appear_nowhere_but_encrypted(tmp_path: Path, capfd: pytest.Captu
             case.send(service, "POST", CANARY, WORKER)
         WEB2.send(service, "PUT", CANARY + "3")
         database = create_engine(f"sqlite:///{service.settings.database}")
-        entries = AuditLog(database, Secret(bytes.fromhex(KEY_HEX))).verify()
+        entries = AuditLog(Database(database, Secret(bytes.fromhex(KEY_HEX)))).verify()
         database.dispose()
     assert [entry.event for entry in entries].count("secret.stored") == 4
     assert [entry.event for entry in entries].count("secret.replaced") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,6 @@ from tests.sms.support import (
     DEAL_ID,
     MRENCLAVE,
     POOL_OWNER,
-    POST_FINGERPRINT,
-    PRE_FINGERPRINT,
     REQUESTER,
     TASK_ID,
     WORKER,
@@ -30,17 +27,14 @@ from adyton.chain.params import DealParams
 from adyton.chain.params import parse as parse_params
 from adyton.sms.authorize import Authorized
 from adyton.sms.chain_view import AppFacts
-from adyton.sms.errors import SessionRefusedError
-from adyton.sms.session_maker import (
-    SconeSessionMaker,
-    SessionRequest,
+from adyton.sms.environment import (
     app_environment,
-    input_file_name,
-    new_session_id,
     post_compute_environment,
     pre_compute_environment,
-    to_yaml,
 )
+from adyton.sms.errors import SessionRefusedError
+from adyton.sms.scone import SconeSessionMaker, to_yaml
+from adyton.sms.session_maker import SessionRequest, new_session_id
 from adyton.sms.tables import SecretKey
 from adyton.sms.task import TaskDescription, TaskSecrets, describe, enclave_description, read_secrets
 from adyton.sms.wire import Framework, SessionFailure
@@ -103,116 +97,6 @@ def document(
 
 def names(made: dict[str, Any]) -> list[str]:
     return [service["name"] for service in made["services"]]
-
-
-GOLDEN = f"""
-name: abcdefghij0000{TASK_ID}
-version: 0.3.10
-expiry: '2026-11-22T13:00:00Z'
-access_policy:
-  read:
-  - CREATOR
-  update:
-  - NONE
-services:
-- name: pre-compute
-  image_name: pre-compute-image
-  mrenclaves:
-  - {PRE_FINGERPRINT}
-  pwd: /
-  command: python3 -m pre
-  environment:
-    IEXEC_PRE_COMPUTE_OUT: /iexec_in
-    IS_DATASET_REQUIRED: 'true'
-    IEXEC_DEAL_ID: '{DEAL_ID}'
-    IEXEC_TASK_INDEX: '0'
-    IEXEC_TASK_ID: '{TASK_ID}'
-    IEXEC_INPUT_FILES_NUMBER: '2'
-    IEXEC_INPUT_FILES_FOLDER: /iexec_in
-    IEXEC_INPUT_FILE_URL_1: http://host/file1
-    IEXEC_INPUT_FILE_URL_2: https://host/b.zip
-    IEXEC_DATASET_KEY: "dataset-key\\n"
-    IEXEC_DATASET_URL: /ipfs/QmData
-    IEXEC_DATASET_CHECKSUM: '0x{"da" * 32}'
-    IEXEC_DATASET_FILENAME: '0x2222222222222222222222222222222222222222'
-    SIGN_WORKER_ADDRESS: '{WORKER.address}'
-    SIGN_TEE_CHALLENGE_PRIVATE_KEY: '0xdd3b993ec21c71c1f6d63a5240850e0d4d8dd83ff70d29e49247958548c1d479'
-- name: app
-  image_name: app-image
-  mrenclaves:
-  - {APP_FINGERPRINT}
-  pwd: /
-  command: python3 /app/app.py --size 3
-  environment:
-    IEXEC_DEAL_ID: '{DEAL_ID}'
-    IEXEC_TASK_INDEX: '0'
-    IEXEC_TASK_ID: '{TASK_ID}'
-    IEXEC_IN: /iexec_in
-    IEXEC_OUT: /iexec_out
-    IEXEC_BOT_SIZE: '1'
-    IEXEC_BOT_FIRST_INDEX: '0'
-    IEXEC_BOT_TASK_INDEX: '0'
-    IEXEC_DATASET_ADDRESS: '0x2222222222222222222222222222222222222222'
-    IEXEC_DATASET_FILENAME: '0x2222222222222222222222222222222222222222'
-    IEXEC_INPUT_FILES_NUMBER: '2'
-    IEXEC_INPUT_FILES_FOLDER: /iexec_in
-    IEXEC_INPUT_FILE_NAME_1: '0xd4afc5e514196a391d04174cee09ff53688ba2aa987e208ec3936a0f4c4d9f4f'
-    IEXEC_INPUT_FILE_NAME_2: '{input_file_name("https://host/b.zip")}'
-    IEXEC_APP_DEVELOPER_SECRET: ' app secret '
-    IEXEC_APP_DEVELOPER_SECRET_1: ' app secret '
-    IEXEC_REQUESTER_SECRET_1: me:secret
-    IEXEC_REQUESTER_SECRET_2: me:secret
-- name: post-compute
-  image_name: post-compute-image
-  mrenclaves:
-  - {POST_FINGERPRINT}
-  pwd: /
-  command: python3 -m post
-  environment:
-    RESULT_ENCRYPTION: 'true'
-    RESULT_ENCRYPTION_PUBLIC_KEY: LS0tLS1CRUdJTg==
-    RESULT_STORAGE_CALLBACK: 'false'
-    RESULT_STORAGE_PROVIDER: ipfs
-    RESULT_STORAGE_PROXY: http://proxy:13200
-    RESULT_STORAGE_TOKEN: worker.jwt.token
-    IEXEC_TASK_ID: '{TASK_ID}'
-    SIGN_WORKER_ADDRESS: '{WORKER.address}'
-    SIGN_TEE_CHALLENGE_PRIVATE_KEY: '0xdd3b993ec21c71c1f6d63a5240850e0d4d8dd83ff70d29e49247958548c1d479'
-images:
-- name: pre-compute-image
-  volumes:
-  - name: iexec_in
-    path: /iexec_in
-- name: app-image
-  volumes:
-  - name: iexec_in
-    path: /iexec_in
-  - name: iexec_out
-    path: /iexec_out
-- name: post-compute-image
-  volumes:
-  - name: iexec_out
-    path: /iexec_out
-  - name: post-compute-tmp
-    path: /post-compute-tmp
-volumes:
-- name: iexec_in
-- name: iexec_out
-- name: post-compute-tmp
-security:
-  attestation:
-    tolerate:
-    - debug-mode
-    ignore_advisories:
-    - INTEL-SA-00334
-    mode: hardware
-    url: null
-"""
-
-
-def test_the_golden_document() -> None:
-    made = to_yaml(document(description(FULL_PARAMS, dataset=True))).reveal()
-    assert json.dumps(yaml.safe_load(made), indent=1) == json.dumps(yaml.safe_load(GOLDEN), indent=1)  # order, too
 
 
 def test_the_document_reads_back_and_has_no_anchors() -> None:
@@ -285,11 +169,6 @@ def test_a_dataset_without_key() -> None:
     task = description("{}", dataset=True)
     expected = SessionFailure.PRE_COMPUTE_GET_DATASET_SECRET_FAILED
     assert refusal(task, without(SecretKey.web3(DATASET))) is expected
-
-
-def test_bulk_is_refused_and_not_run_on_nothing() -> None:
-    task = description('{"bulk_cid":"QmBulk"}')
-    assert refusal(task) is SessionFailure.SECURE_SESSION_GENERATION_FAILED
 
 
 def test_a_wish_for_encryption_is_not_dropped_with_an_unknown_key() -> None:

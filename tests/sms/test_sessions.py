@@ -15,7 +15,7 @@ from adyton.cas.client import SessionClient
 from adyton.cas.operator import OperatorFiles, make_identity, trust_cas
 from adyton.sms.client import SmsClient
 from adyton.sms.errors import SessionRefusedError
-from adyton.sms.session_maker import to_yaml
+from adyton.sms.scone import to_yaml
 from adyton.sms.sessions import CasSessionStore, SessionStoreError
 from adyton.sms.tables import SecretKey
 from adyton.sms.wire import IPFS_TOKEN, SessionFailure

@@ -34,6 +34,7 @@ from adyton.chain.contracts import TaskStatus
 from adyton.chain.wallet import Wallet
 from adyton.sms import recipes
 from adyton.sms.audit import AuditEntry, AuditLog
+from adyton.sms.database import Database
 from adyton.sms.wire import IPFS_TOKEN, SessionFailure, WorkerpoolAuthorization
 
 
@@ -64,7 +65,7 @@ def ask_session(service: Service, given: WorkerpoolAuthorization, wallet: Wallet
 def audit_of(service: Service) -> list[AuditEntry]:
     engine = create_engine(f"sqlite:///{service.settings.database}")
     try:
-        return AuditLog(engine, Secret(bytes.fromhex(KEY_HEX))).verify()
+        return AuditLog(Database(engine, Secret(bytes.fromhex(KEY_HEX)))).verify()
     finally:
         engine.dispose()
 

@@ -6,6 +6,7 @@ port       route                          answers
 REST       ``POST /session``              201 stored · 400 ``cas.session.invalid``, ``cas.session.yaml`` ·
                                           401 no client certificate · 403 ``cas.session.forbidden``,
                                           ``cas.session.quota`` · 409 ``cas.session.exists``, ``…predecessor``
+REST       ``GET /session?after=``        200: names and hashes of the caller's own sessions · 400 · 401
 REST       ``GET /session/<name>``        200 · 401 · 404 ``cas.session.unknown``
 REST       ``GET /ca``                    200 PEM
 attested   ``GET /v1/nonce``              200
@@ -24,6 +25,7 @@ ports have the health and metrics routes of every service.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -47,6 +49,7 @@ from adyton.cas.wire import (
     NonceAnswer,
     SessionAnswer,
     SessionDocumentAnswer,
+    SessionListAnswer,
 )
 from adyton.cas.yamltree import MAX_BYTES
 from adyton.web.app import new_app
@@ -61,6 +64,7 @@ _STATUSES: Final = (
     (AttestationError, 403),
 )
 _MAX_CONFIG_REQUEST: Final = 4096  # two names
+_CURSOR: Final = re.compile(r"(?:[0-9a-f]{64})?")
 _REFUSAL: Final = "the audit log of the CAS has the reason"
 _NO_VERDICT: Final = "no verdict is possible now; the log of the CAS has the reason"
 
@@ -89,6 +93,12 @@ def build_rest_app(sessions: SessionService, prover: Prover, authority: Authorit
     @app.post("/session", status_code=201)
     def put_session(client: Client, body: Body) -> SessionAnswer:
         return sessions.put(client, body)
+
+    @app.get("/session")
+    def list_sessions(client: Client, after: str = "") -> SessionListAnswer:
+        if not _CURSOR.fullmatch(after):
+            raise InputError("'after' is not the cursor of a page", code="cas.request.cursor")
+        return sessions.list(client, after)
 
     @app.get("/session/{name}")
     def show_session(client: Client, name: str) -> SessionDocumentAnswer:

@@ -24,6 +24,7 @@ from adyton.attestation.verify import Verifier
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.log import get_logger, short_hash
+from adyton.cas.activations import record_release
 from adyton.cas.audit import AuditEvent, AuditLog
 from adyton.cas.authority import Authority
 from adyton.cas.errors import UnauthenticatedError
@@ -112,7 +113,6 @@ class ReleaseService:
             self._audit.append(replace(event, code=error.code, tier=tier, detail=error.message[:_MAX_DETAIL]))
             _log.info("refused", session=event.session, service=event.service, code=error.code)
             raise
-        self._audit.append(event)
         _log.info("released", session=event.session, service=event.service, tier=event.tier)
         return answer
 
@@ -141,6 +141,9 @@ class ReleaseService:
             mrenclave=evidence.mrenclave.hex(),
             tier=evidence.tier,
         )
+        record_release(
+            self._repo, self._audit, stored, service, released
+        )  # the last step: what is on record is let out
         return answer, released
 
     def _verify(self, certificate: bytes, nonce: bytes, policy: QuotePolicy, service: str) -> VerifiedEnclave:

@@ -1,51 +1,26 @@
 """The audit log: who was attested or changed what, and how it ended, in an append-only hash chain.
 
-Table ``audit``: ``seq`` from 1, ``record`` (canonical JSON), ``hash`` = SHA-256 over domain, the previous entry's hash
-and the record. Anyone can check the chain; only the CAS can extend it unnoticed, because the hash of the last entry is
-also kept encrypted (table ``audit_head``) and every start compares the two. Records hold public values only: digests
-of session names, measurements, codes; never a name, a secret or a key.
+Chained as every service's (:mod:`adyton.base.auditchain`): anyone can check it offline, only the CAS can extend it
+unnoticed. An entry about a change is written in the change's own transaction (:mod:`adyton.cas.ledger`), so neither is
+there without the other. Records hold public values only: digests of session names, measurements, codes; never a name,
+a secret or a key.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, String, Table, Text, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
-from adyton.base.aead import bind
+from adyton.base.auditchain import GENESIS, AuditEntry
 from adyton.base.canonical import canonical_json
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import UnavailableError
-from adyton.base.secret import Secret
-from adyton.cas.errors import AuditBrokenError
-from adyton.cas.repo import METADATA, RowCipher
+from adyton.cas.ledger import Change, Ledger
+from adyton.cas.tables import AUDIT_CHAIN
 
-_DOMAIN: Final = b"adyton/cas/audit/1"
-GENESIS: Final = "00" * 32
-_PAGE: Final = 500
-
-_AUDIT: Final = Table(
-    "audit",
-    METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("record", Text, nullable=False),
-    Column("hash", String(64), nullable=False),
-)
-_HEAD: Final = Table(
-    "audit_head",
-    METADATA,
-    Column("id", String(16), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-_LAST: Final = "last"
+__all__ = ["GENESIS", "AuditEntry", "AuditEvent", "AuditLog", "read_entries", "verify_chain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +28,8 @@ class AuditEvent:
     """What happened.
 
     Attributes:
-        event: ``release``, ``session.create``, ``session.update``, ``session.read``, ``start``.
+        event: ``release``, ``session.create``, ``session.update``, ``session.put``, ``session.expire``, ``start``,
+            ``keys.rotate``.
         outcome: ``released``, ``done`` or ``refused``.
         code: the error's code when refused.
         session: first 16 hex digits of the SHA-256 of the session's name (:func:`adyton.base.log.short_hash`).
@@ -77,56 +53,38 @@ class AuditEvent:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One entry as it is stored."""
-
-    seq: int
-    record: str
-    hash: str
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The record's members, with ``at`` (ISO time, UTC)."""
-        return dict(json.loads(self.record))
-
-
 class AuditLog:
-    """Appends to the log of one CAS; refuses to go on where the stored log is not the one it wrote.
+    """Appends to the log of one CAS."""
 
-    Raises:
-        AuditBrokenError: the last entries were removed or replaced.
-    """
-
-    def __init__(self, engine: Engine, master: Secret[bytes], clock: Clock = utc_now) -> None:
-        self._engine = engine
-        self._cipher = RowCipher(master, _HEAD.name)
+    def __init__(self, ledger: Ledger, clock: Clock = utc_now) -> None:
+        self._ledger = ledger
         self._clock = clock
-        self._lock = threading.Lock()
-        self._seq, self._hash = self._check_head()
 
     def append(self, event: AuditEvent) -> AuditEntry:
-        """Record ``event``; on disk when this returns.
+        """Write one entry; on disk when this returns.
 
         Raises:
-            UnavailableError: it could not be written, so what it records must not happen.
+            UnavailableError: it cannot be written; what it records must not happen.
         """
-        record = {**asdict(event), "at": self._clock().isoformat()}
-        record = {name: value for name, value in record.items() if value}
-        text = canonical_json(record).decode()
-        with self._lock:
-            entry = AuditEntry(self._seq + 1, text, _chain(self._hash, text))
-            try:
-                with self._engine.begin() as db:
-                    db.execute(insert(_AUDIT).values(seq=entry.seq, record=entry.record, hash=entry.hash))
-                    self._store_head(db, entry)
-            except SQLAlchemyError as error:
-                reason = str(getattr(error, "orig", "")) or type(error).__name__
-                raise UnavailableError(
-                    f"the audit log cannot be written: {reason}", code="cas.audit.unwritable"
-                ) from error
-            self._seq, self._hash = entry.seq, entry.hash
+        entry = self._ledger.write(self.record(event))
+        if entry is None:
+            raise UnavailableError("the audit log did not take an entry", code="cas.audit.unwritable")
         return entry
+
+    def change(self, event: AuditEvent, change: Change) -> AuditEntry | None:
+        """Make a change and record it, both or neither; on disk when this returns.
+
+        None when the change did not apply: nothing is written then, no entry either.
+
+        Raises:
+            UnavailableError: it cannot be written.
+        """
+        return self._ledger.write(self.record(event), change)
+
+    def record(self, event: AuditEvent) -> str:
+        """The entry's text: canonical JSON of the time and of what is not empty."""
+        values = {name: value for name, value in asdict(event).items() if value}
+        return canonical_json({"at": self._clock().isoformat(), **values}).decode()
 
     def verify(self) -> AuditEntry | None:
         """Check every entry and the kept head; returns the last entry.
@@ -134,42 +92,15 @@ class AuditLog:
         Raises:
             AuditBrokenError: naming the first entry that is not the one written.
         """
-        last = verify_chain(read_entries(self._engine))
-        seq, digest = self._check_head()
-        if last is not None and (last.seq, last.hash) != (seq, digest):
-            raise AuditBrokenError(f"entry {last.seq} is not the last one that was written")
-        return last
-
-    def _check_head(self) -> tuple[int, str]:
-        with self._engine.connect() as db:
-            row = db.execute(select(_HEAD).where(_HEAD.c.id == _LAST)).one_or_none()
-            last = db.execute(select(_AUDIT).order_by(_AUDIT.c.seq.desc()).limit(1)).one_or_none()
-        stored = (0, GENESIS) if last is None else (last.seq, last.hash)
-        kept = (0, GENESIS) if row is None else (row.version, self._cipher.open(_LAST, row.version, row.body).decode())
-        if stored[0] != kept[0] or not hmac.compare_digest(stored[1], kept[1]):
-            raise AuditBrokenError(
-                f"the audit log ends with entry {stored[0]}, but entry {kept[0]} was the last written"
-            )
-        return stored
-
-    def _store_head(self, db: Connection, entry: AuditEntry) -> None:
-        values = {"version": entry.seq, "body": self._cipher.seal(_LAST, entry.seq, entry.hash.encode())}
-        if db.execute(update(_HEAD).where(_HEAD.c.id == _LAST).values(values)).rowcount == 0:
-            db.execute(insert(_HEAD).values(id=_LAST, **values))
+        with self._ledger.engine.connect() as db:
+            AUDIT_CHAIN.verify(AUDIT_CHAIN.read(db))
+            return AUDIT_CHAIN.last(db, self._ledger.keys.audit)
 
 
 def read_entries(engine: Engine) -> Iterator[AuditEntry]:
     """All entries in order, a page at a time."""
-    after = 0
-    while True:
-        query = select(_AUDIT).where(_AUDIT.c.seq > after).order_by(_AUDIT.c.seq).limit(_PAGE)
-        with engine.connect() as db:
-            rows = db.execute(query).all()
-        if not rows:
-            return
-        for row in rows:
-            yield AuditEntry(row.seq, row.record, row.hash)
-        after = rows[-1].seq
+    with engine.connect() as db:
+        yield from AUDIT_CHAIN.read(db)
 
 
 def verify_chain(entries: Iterable[AuditEntry]) -> AuditEntry | None:
@@ -178,15 +109,4 @@ def verify_chain(entries: Iterable[AuditEntry]) -> AuditEntry | None:
     Raises:
         AuditBrokenError: an entry is missing, altered, or out of place.
     """
-    previous, last = GENESIS, None
-    for expected, entry in enumerate(entries, start=1):
-        if entry.seq != expected:
-            raise AuditBrokenError(f"entry {expected} is missing: the next one is {entry.seq}")
-        if not hmac.compare_digest(_chain(previous, entry.record), entry.hash):
-            raise AuditBrokenError(f"entry {entry.seq} is not the one that was written")
-        previous, last = entry.hash, entry
-    return last
-
-
-def _chain(previous: str, record: str) -> str:
-    return hashlib.sha256(bind(_DOMAIN, bytes.fromhex(previous), record.encode())).hexdigest()
+    return AUDIT_CHAIN.verify(entries)

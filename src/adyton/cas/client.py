@@ -13,28 +13,39 @@ Light on purpose: no server framework, no database, no YAML is imported here.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import hmac
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote as url_quote
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from adyton.base.clock import Clock, utc_now
-from adyton.base.errors import InputError, UnavailableError
-from adyton.base.secret import Secret
+from adyton.base.errors import InputError
+from adyton.cas.answers import (
+    NONCE_BYTES,
+    InjectedFile,
+    ServiceConfig,
+    SessionInfo,
+    Volume,
+    decode,
+    read_identity_proof,
+    read_nonce,
+    read_page,
+    read_service_config,
+    read_session_info,
+)
 from adyton.cas.identity import (
     SERVER_NAME,
     CasIdentityError,
-    IdentityProof,
     spki_of,
     verify_identity,
 )
@@ -61,8 +72,6 @@ __all__ = [
 
 DEFAULT_REST_PORT: Final = 8081
 DEFAULT_ATTESTED_PORT: Final = 18765
-NONCE_BYTES: Final = 32
-_VOLUME_KEY_BYTES: Final = 32
 
 
 class AttestationRefusedError(CasRefusedError):
@@ -72,66 +81,17 @@ class AttestationRefusedError(CasRefusedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
-    """A protected volume of the service: where it is mounted and the key that encrypts it."""
-
-    path: str
-    key: Secret[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class InjectedFile:
-    """A file to put into the enclave before the command starts.
-
-    ``bound``: the CAS says that only this measurement can get this content, and that the session's owner cannot.
-    """
-
-    path: str
-    content: Secret[bytes]
-    bound: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
-    """What a service of a session gets after attestation.
-
-    Attributes:
-        command: command line, to be split as a POSIX shell would, never given to a shell.
-        pwd: working directory.
-        environment: the whole environment of the session for this service.
-        volumes: name to mount path and key.
-        files: files to inject.
-        ca: PEM of the CAS's root certificate.
-        certificate: PEM of the short-lived identity certificate over ``private_key``.
-        private_key: PKCS#8 PEM of the key that was attested.
-    """
-
-    command: str = field(repr=False)
-    pwd: str
-    environment: Mapping[str, str] = field(repr=False)
-    volumes: Mapping[str, Volume]
-    files: tuple[InjectedFile, ...]
-    ca: str
-    certificate: str
-    private_key: Secret[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """A stored session: its name and its hash, which an update names as ``predecessor``."""
-
-    name: str
-    hash: str
-    document: Mapping[str, Any] | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class AttestedCas:
     """A CAS whose evidence was verified: what it is, the key of its connection and its root certificate (PEM)."""
 
     evidence: VerifiedEnclave
     server_spki: bytes
     authority_pem: str
+
+    @property
+    def authority_sha256(self) -> str:
+        """Fingerprint of the root certificate: SHA-256 of its DER, hex."""
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.authority_pem)).hexdigest()
 
 
 class SessionClient:
@@ -161,7 +121,7 @@ class SessionClient:
         """
         body = document.encode() if isinstance(document, str) else document
         with self._open() as connection:
-            return _session_info(connection.json("POST", "/session", body, "application/octet-stream"))
+            return read_session_info(connection.json("POST", "/session", body, "application/octet-stream"))
 
     def show(self, name: str) -> SessionInfo:
         """Read a session back, without the values of its secrets.
@@ -171,7 +131,23 @@ class SessionClient:
             UnavailableError: the CAS cannot be reached or cannot answer now.
         """
         with self._open() as connection:
-            return _session_info(connection.json("GET", f"/session/{url_quote(name, safe='')}"))
+            return read_session_info(connection.json("GET", f"/session/{url_quote(name, safe='')}"))
+
+    def list(self) -> Iterator[SessionInfo]:
+        """The sessions that this owner created and may read, in no particular order.
+
+        Raises:
+            CasRefusedError: the caller is refused.
+            UnavailableError: the CAS cannot be reached or cannot answer now.
+        """
+        after = ""
+        with self._open() as connection:
+            while True:
+                entries, following = decode(read_page, connection.json("GET", f"/session?after={after}"))
+                yield from entries
+                if not following or following == after:
+                    return
+                after = following
 
     def _open(self) -> TlsConnection:
         try:
@@ -235,7 +211,7 @@ class AttestedClient:
                 raise AttestationRefusedError(
                     error.message, status=error.status, code=error.code, hint=error.hint
                 ) from error
-        config: ServiceConfig = _decode(_service_config, answer, key)
+        config: ServiceConfig = decode(read_service_config, answer, key)
         return config
 
     def _begin(self) -> tuple[bytes, bytes]:
@@ -244,7 +220,7 @@ class AttestedClient:
                 server_spki = _attest(connection, self._policy, self._clock).server_spki
             else:
                 server_spki = spki_of(connection.peer_certificate)
-            return _decode(_nonce, connection.json("GET", "/v1/nonce")), server_spki
+            return decode(read_nonce, connection.json("GET", "/v1/nonce")), server_spki
 
     def _certificate(self, key: ec.EllipticCurvePrivateKey, nonce: bytes) -> bytes:
         from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415
@@ -274,7 +250,7 @@ def _attest(connection: TlsConnection, policy: QuotePolicy, clock: Clock) -> Att
     from adyton.attestation.collateral import Collateral  # noqa: PLC0415  # keeps SessionClient's import light
 
     nonce = os.urandom(NONCE_BYTES)
-    proof = _decode(_identity_proof, connection.json("GET", f"/attestation?nonce={nonce.hex()}"))
+    proof = decode(read_identity_proof, connection.json("GET", f"/attestation?nonce={nonce.hex()}"))
     collateral = Collateral.from_json(connection.text("/v1/collateral"))
     peer = connection.peer_certificate
     evidence = verify_identity(
@@ -298,82 +274,3 @@ def host_port(url: str, default_port: int) -> tuple[str, int]:
     if parts.scheme != "https" or not parts.hostname:
         raise InputError(f"{url!r} is not https://host[:port]", code="cas.client.url")
     return parts.hostname, port
-
-
-# What follows decodes answers. The CAS is attested, but an answer is still bytes from outside.
-
-
-def _decode(decoder: Callable[..., Any], answer: Any, *more: Any) -> Any:  # noqa: ANN401  # JSON is any
-    try:
-        return decoder(answer, *more)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        name = decoder.__name__.strip("_").replace("_", " ")
-        raise UnavailableError(
-            f"the CAS's {name} cannot be understood: {type(error).__name__}", code="cas.answer"
-        ) from None
-
-
-def _nonce(answer: Any) -> bytes:  # noqa: ANN401
-    nonce = bytes.fromhex(answer["nonce"])
-    if len(nonce) != NONCE_BYTES:
-        raise ValueError("length of the nonce")
-    return nonce
-
-
-def _identity_proof(answer: Any) -> IdentityProof:  # noqa: ANN401
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
-
-    certificate, authority = (
-        load_pem_x509_certificate(answer[name].encode()).public_bytes(Encoding.DER) for name in ("certificate", "ca")
-    )
-    return IdentityProof(certificate, authority)
-
-
-def _session_info(answer: Any) -> SessionInfo:  # noqa: ANN401
-    def decode(value: Any) -> SessionInfo:  # noqa: ANN401
-        return SessionInfo(_text(value["name"]), _text(value["hash"]), value.get("document"))
-
-    info: SessionInfo = _decode(decode, answer)
-    return info
-
-
-def _service_config(answer: Any, key: ec.EllipticCurvePrivateKey) -> ServiceConfig:  # noqa: ANN401
-    return ServiceConfig(
-        command=_text(answer["command"]),
-        pwd=_text(answer["pwd"]),
-        environment={_text(name): _text(value) for name, value in answer["environment"].items()},
-        volumes={
-            _text(name): Volume(_text(entry["path"]), _volume_key(entry["key"]))
-            for name, entry in answer["volumes"].items()
-        },
-        files=tuple(
-            InjectedFile(
-                _text(entry["path"]),
-                Secret(base64.b64decode(entry["content"], validate=True)),
-                bound=entry.get("bound") is True,
-            )
-            for entry in _list(answer["files"])
-        ),
-        ca=_text(answer["ca"]),
-        certificate=_text(answer["certificate"]),
-        private_key=Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
-    )
-
-
-def _text(value: Any) -> str:  # noqa: ANN401
-    if not isinstance(value, str):
-        raise TypeError("text expected")
-    return value
-
-
-def _list(value: Any) -> list[Any]:  # noqa: ANN401
-    if not isinstance(value, list):
-        raise TypeError("list expected")
-    return value
-
-
-def _volume_key(text: str) -> Secret[bytes]:
-    key = bytes.fromhex(text)
-    if len(key) != _VOLUME_KEY_BYTES:
-        raise ValueError("length of a volume key")
-    return Secret(key)

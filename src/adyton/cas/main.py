@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
 from adyton.attestation.anchors import require_production
 from adyton.attestation.collateral_cache import CollateralCache, CollateralMetrics, Refresher
@@ -28,20 +27,21 @@ from adyton.attestation.verify import Verifier
 from adyton.base import log
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError
-from adyton.base.secret import Secret
+from adyton.cas.admin import admin_routes
 from adyton.cas.api import build_attested_app, build_rest_app
 from adyton.cas.attested import ReleaseService
-from adyton.cas.audit import AuditEvent, AuditLog
+from adyton.cas.audit import AuditEvent
 from adyton.cas.prover import Prover
-from adyton.cas.repo import SessionRepo, open_database
-from adyton.cas.sealed import StateFiles, open_master_key
+from adyton.cas.repo import SessionRepo
 from adyton.cas.service import Quota, SessionService
 from adyton.cas.settings import CasSettings
+from adyton.cas.state import CasState, open_state
 from adyton.web.peercert import tls_protocol
 from adyton.web.server import listen
 
 if TYPE_CHECKING:
     from adyton.platform.protocol import Platform
+    from adyton.platform.sealing import RollbackCounter
 
 _GRACE_S: Final = 5
 _log = log.get_logger("cas")
@@ -54,46 +54,55 @@ class Cas:
     rest: FastAPI
     attested: FastAPI
     prover: Prover
-    engine: Engine
+    state: CasState
     refresher: Refresher
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the state."""
         self.refresher.stop()
-        self.engine.dispose()
+        self.state.close()
 
 
-def build(settings: CasSettings, platform: Platform, clock: Clock = utc_now) -> Cas:
+def build(
+    settings: CasSettings, platform: Platform, clock: Clock = utc_now, *, counter: RollbackCounter | None = None
+) -> Cas:
     """Open (or create) the state and put the CAS together.
+
+    Args:
+        settings: of this CAS.
+        platform: its enclave's.
+        clock: time.
+        counter: where the platform has one: the state is then refused unless it is the newest.
 
     Raises:
         SealedStateError: the state is another CPU's or another CAS build's.
+        RolledBackError: the state is older than what was acknowledged.
         StoreCorruptError, AuditBrokenError: the state was altered.
     """
-    files = StateFiles(settings.database)
+    state = open_state(platform, settings.database, clock=clock, counter=counter, anchor=settings.expected_head)
+    try:
+        return _assemble(settings, platform, clock, state)
+    except BaseException:
+        state.close()
+        raise
 
-    def initialise(master: Secret[bytes]) -> None:
-        engine = open_database(files.database)
-        SessionRepo(engine, master).authority(clock())
-        engine.dispose()
 
-    master = open_master_key(platform, settings.database, initialise)
-    engine = open_database(files.database)
-    repo = SessionRepo(engine, master)
-    authority = repo.authority(clock())
-    audit = AuditLog(engine, master, clock)
+def _assemble(settings: CasSettings, platform: Platform, clock: Clock, state: CasState) -> Cas:
+    repo, audit = SessionRepo(state.ledger), state.audit
+    authority = repo.authority()
     folder = settings.database / "collateral"  # where it may also be imported to; nothing in it is trusted
     collateral = CollateralCache(PccsClient(settings.pccs_url), settings.trust_anchors, clock=clock, folder=folder)
     verifier = Verifier(collateral, clock=clock)
     prover = Prover(platform, authority, collateral, anchors=settings.trust_anchors, names=settings.names, clock=clock)
-    sessions = SessionService(repo, audit, Quota(settings.sessions_per_creator), clock)
+    sessions = SessionService(repo, audit, Quota(settings.sessions_per_creator), clock, anchors=settings.trust_anchors)
     releases = ReleaseService(repo, audit, authority, verifier=verifier, anchors=settings.trust_anchors, clock=clock)
     tiers = ",".join(settings.anchors)
     audit.append(AuditEvent("start", "done", mrenclave=platform.identity().mrenclave.hex(), tier=tiers))
     rest, attested = build_rest_app(sessions, prover, authority), build_attested_app(releases, prover)
+    rest.include_router(admin_routes(state, settings.admins))
     for app in (rest, attested):
         app.state.registry.register(CollateralMetrics(collateral))
-    return Cas(rest, attested, prover, engine, Refresher(collateral))
+    return Cas(rest, attested, prover, state, Refresher(collateral))
 
 
 def serve(cas: Cas, rest: socket.socket, attested: socket.socket) -> None:

@@ -7,6 +7,7 @@ The ``adyton cas`` commands are these functions with printing around them. The w
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -133,14 +134,49 @@ def open_client(url: str, folder: Path) -> SessionClient:
     return SessionClient(url, files.certificate, files.key, files.root)
 
 
+def enter(url: str, folder: Path, policy: QuotePolicy, *, clock: Clock = utc_now) -> tuple[SessionClient, AttestedCas]:
+    """Verify the CAS at ``url``, and be its client as the owner in ``folder``, who is made where there is none.
+
+    The root is kept under a name of its own for each CAS, so that commands for several do not meet.
+
+    Raises:
+        CasIdentityError, AttestationError: it is not a CAS that the policy accepts; no session was named to it.
+        UnavailableError: it cannot be reached.
+        InputError: half of the owner's identity is missing.
+    """
+    attested = attest_cas(tcp(*host_port(url, DEFAULT_REST_PORT)), policy, clock=clock)
+    make_identity(folder, clock=clock)
+    files = OperatorFiles(folder)
+    root = folder / f"cas-ca-{attested.authority_sha256[:16]}.pem"
+    write_atomic(root, attested.authority_pem.encode())
+    return SessionClient(url, files.certificate, files.key, root), attested
+
+
+def with_predecessor(document: bytes, predecessor: str) -> bytes:
+    """The document as an update of the version that has the hash ``predecessor``, in JSON.
+
+    What it names itself is replaced: in a document that was shown, that is the version before the shown one.
+
+    Raises:
+        YamlError: not in the accepted subset of YAML.
+        InputError: it is no mapping.
+    """
+    from adyton.cas.yamltree import load_tree  # noqa: PLC0415  # as in check_session
+
+    tree = load_tree(document)
+    if not isinstance(tree, dict):
+        raise InputError("the session document is not a mapping", code="cas.session.invalid")
+    return json.dumps({**tree, "predecessor": predecessor}, ensure_ascii=False).encode()
+
+
 def check_session(document: bytes) -> Session:
     """Check a session document as the CAS would, without a CAS.
 
     Raises:
         SessionError, YamlError: where and why the CAS would refuse it.
     """
-    from adyton.cas.material import check_templates  # noqa: PLC0415  # the only command that needs the language
-    from adyton.cas.session import parse_session  # noqa: PLC0415
+    from adyton.cas.session import parse_session  # noqa: PLC0415  # the only commands that need the language
+    from adyton.cas.templates import check_templates  # noqa: PLC0415
 
     session = parse_session(document)
     check_templates(session)

@@ -4,7 +4,7 @@ In the order of :mod:`adyton.cas.attested`:
 
 1. the session exists and has not expired, and has a service of that name;
 2. the evidence holds under :func:`policy_of`: the service's measurements, the session's tolerated weaknesses, and the
-   trust anchors of the CAS, which no session can widen;
+   trust anchors of the CAS, of which a session can accept fewer, never more;
 3. :func:`configuration` is built of that service's part alone.
 """
 
@@ -21,9 +21,9 @@ from adyton.attestation.evidence import VerifiedEnclave
 from adyton.attestation.policy import QuotePolicy, parse_tolerate
 from adyton.base.errors import AdytonError
 from adyton.cas.errors import ReleaseRefusedError, UnknownServiceError, UnknownSessionError
-from adyton.cas.material import fill, fill_text, is_enclave_bound
 from adyton.cas.repo import StoredSession
 from adyton.cas.session import Service
+from adyton.cas.templates import fill, fill_text, is_enclave_bound
 from adyton.cas.wire import ConfigAnswer, FileAnswer, VolumeAnswer
 
 
@@ -32,6 +32,13 @@ class MeasurementError(ReleaseRefusedError):
 
     code = "cas.release.measurement"
     hint = "list the enclave's MRENCLAVE in the service's 'mrenclaves', if it is the program that is meant"
+
+
+class TierError(ReleaseRefusedError):
+    """The session accepts none of the trust anchors of this CAS."""
+
+    code = "cas.release.tier"
+    hint = "name in 'security.attestation.tiers' an anchor that the CAS accepts, or leave it out"
 
 
 def find_service(stored: StoredSession | None, service: str, now: datetime) -> tuple[StoredSession, Service]:
@@ -53,10 +60,17 @@ def find_service(stored: StoredSession | None, service: str, now: datetime) -> t
 
 
 def policy_of(stored: StoredSession, service: Service, anchors: Iterable[TrustAnchor]) -> QuotePolicy:
-    """What evidence ``service`` is released to; ``anchors`` are the CAS's own."""
+    """What evidence ``service`` is released to; ``anchors`` are the CAS's own.
+
+    Raises:
+        TierError: the session accepts none of them, as after a change of the CAS's settings.
+    """
     attestation = stored.session.security.attestation
+    accepted = tuple(anchor for anchor in anchors if not attestation.tiers or anchor.tier in attestation.tiers)
+    if not accepted:
+        raise TierError(f"the session accepts {', '.join(attestation.tiers)} only")
     return QuotePolicy(
-        anchors=tuple(anchors),
+        anchors=accepted,
         mrenclaves=frozenset(bytes.fromhex(text) for text in service.mrenclaves),
         tolerate=parse_tolerate(attestation.tolerate),
         ignore_advisories=frozenset(attestation.ignore_advisories),

@@ -1,70 +1,37 @@
-"""The CAS's database: SQLite rows that only this CAS can read, each bound to its place.
+"""The CAS's sessions and its authority: rows that only this CAS can read, each bound to its place.
 
 A row's body is AES-256-GCM under a key derived from the master key for its table; the associated data are table,
 primary key, version and the columns that stay readable. So a row cannot be altered, moved to another key, table or
-database, nor given another version. Putting back a whole older file is not detected by the rows alone: the audit
-log's head (:mod:`adyton.cas.audit`) shows it to whoever kept a later one.
+database, nor given another version. That none was removed or exchanged for an older one, and that the whole file is
+not an older one, is :mod:`adyton.cas.ledger`'s to see, through which all writes go.
 
-Session names are not stored: the primary key is a keyed digest. A write is on disk (WAL, ``synchronous=FULL``) before
-it is acknowledged.
+Session names are not stored: the primary key is a keyed digest.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import hmac
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from adyton.base import aead
 from adyton.base.canonical import canonical_json
-from adyton.base.db import open_engine
 from adyton.base.errors import UnavailableError
-from adyton.base.secret import Secret
 from adyton.cas.authority import Authority
 from adyton.cas.errors import StoreCorruptError
+from adyton.cas.keys import Keys, RowCipher
+from adyton.cas.ledger import Change, Ledger, Transaction
 from adyton.cas.material import Material
 from adyton.cas.session import Session, from_document, session_hash
+from adyton.cas.tables import AUTHORITY, SESSIONS, driver_text, open_database, reading
 
-METADATA: Final = MetaData()
-_SESSIONS: Final = Table(
-    "sessions",
-    METADATA,
-    Column("id", String(64), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("creator", String(64), nullable=False, index=True),
-    Column("expires_at", Integer, nullable=True, index=True),  # seconds since 1970 UTC
-    Column("body", LargeBinary, nullable=False),
-)
-_AUTHORITY: Final = Table(
-    "authority",
-    METADATA,
-    Column("id", String(16), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
-_ROOT: Final = "root"
+__all__ = ["RowCipher", "SessionRepo", "StoredSession", "create_authority", "open_database", "opens", "rewrite_rows"]
+
+_ROOT = "root"
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +42,7 @@ class StoredSession:
         session: the validated document.
         creator: key hash of who created it.
         salt: goes into the hash; new with every version.
-        version: 1 when created, one more with every update.
+        version: 1 when created, one more with every update and every counted activation.
         material: its keys and secrets.
     """
 
@@ -91,47 +58,12 @@ class StoredSession:
         return session_hash(self.session, self.salt)
 
 
-class RowCipher:
-    """Encrypts the rows of one table under the table's own key."""
-
-    def __init__(self, master: Secret[bytes], table: str) -> None:
-        self._table = table
-        self._key = aead.derive_key(master, "cas/row-key", table.encode())
-
-    def seal(self, row_id: str, version: int, body: bytes, *clear: bytes) -> bytes:
-        """Encrypt ``body`` for exactly this row; ``clear`` are the columns that stay readable."""
-        return aead.encrypt(self._key, body, *self._context(row_id, version, clear))
-
-    def open(self, row_id: str, version: int, blob: bytes, *clear: bytes) -> bytes:
-        """The body of this row.
-
-        Raises:
-            StoreCorruptError: not what was stored here.
-        """
-        try:
-            return aead.decrypt(self._key, blob, *self._context(row_id, version, clear))
-        except aead.DecryptionError as error:
-            raise StoreCorruptError(
-                f"the row {row_id[:16]} of table {self._table} does not decrypt in its place"
-            ) from error
-
-    def _context(self, row_id: str, version: int, clear: Sequence[bytes]) -> tuple[bytes, ...]:
-        return (self._table.encode(), row_id.encode(), version.to_bytes(8, "big"), *clear)
-
-
 class SessionRepo:
-    """Sessions and the authority, behind the master key.
+    """Reads sessions and the authority, and says how they are written: see :meth:`adyton.cas.audit.AuditLog.change`."""
 
-    Args:
-        engine: an open database, see :func:`open_database`.
-        master: its master key.
-    """
-
-    def __init__(self, engine: Engine, master: Secret[bytes]) -> None:
-        self._engine = engine
-        self._name_key = aead.derive_key(master, "cas/session-name")
-        self._sessions = RowCipher(master, _SESSIONS.name)
-        self._authority = RowCipher(master, _AUTHORITY.name)
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._engine = ledger.engine
 
     def get(self, name: str) -> StoredSession | None:
         """The session of that name, expired or not.
@@ -140,137 +72,214 @@ class SessionRepo:
             StoreCorruptError: its row was altered.
             UnavailableError: the database cannot be read now.
         """
-        row_id = self._id(name)
-        with _reading(), self._engine.connect() as db:
-            row = db.execute(select(_SESSIONS).where(_SESSIONS.c.id == row_id)).one_or_none()
-            if row is None:
-                return None
-            clear = _clear(row.creator, row.expires_at)
-            plain = json.loads(self._sessions.open(row_id, row.version, row.body, *clear))
-        return StoredSession(
-            from_document(plain["document"]),
-            row.creator,
-            bytes.fromhex(plain["salt"]),
-            row.version,
-            Material.from_plain(plain["material"]),
-        )
+        while True:
+            keys = self._ledger.keys
+            try:
+                found = self._find(keys, name)
+            except StoreCorruptError:
+                if self._ledger.is_current(keys):
+                    raise
+                continue  # the keys were exchanged between the two looks
+            if found is not None or self._ledger.is_current(keys):
+                return found
 
-    def add(self, stored: StoredSession) -> bool:
-        """Insert a new session; False when the name is taken.
+    def storing(self, stored: StoredSession) -> Change:
+        """The change that inserts version 1, or puts a later version in the place of the one before it.
 
-        Raises:
-            UnavailableError: the database cannot be written now.
+        It does not apply when the name is taken, or another writer was first.
         """
-        try:
-            with self._engine.begin() as db:
-                db.execute(insert(_SESSIONS).values(self._row(stored)))
-        except IntegrityError:
-            return False
-        except SQLAlchemyError as error:
-            raise _unwritable(error) from error
-        return True
+        return lambda transaction: _store(transaction, stored)
 
-    def replace(self, stored: StoredSession) -> bool:
-        """Write a session's next version; False when another writer was first.
+    def purging(self, now: datetime) -> Change:
+        """The change that deletes expired sessions; it does not apply when there are none."""
+        return lambda transaction: _purge(transaction, int(now.timestamp())) > 0
 
-        Raises:
-            UnavailableError: the database cannot be written now.
-        """
-        values = self._row(stored)
-        statement = update(_SESSIONS).where(
-            _SESSIONS.c.id == values.pop("id"), _SESSIONS.c.version == stored.version - 1
-        )
-        try:
-            with self._engine.begin() as db:
-                return db.execute(statement.values(values)).rowcount == 1
-        except SQLAlchemyError as error:
-            raise _unwritable(error) from error
-
-    def purge(self, now: datetime) -> int:
-        """Delete expired sessions; returns how many."""
-        with self._engine.begin() as db:
-            return db.execute(delete(_SESSIONS).where(_SESSIONS.c.expires_at <= int(now.timestamp()))).rowcount
+    def expired(self, now: datetime) -> int:
+        """How many stored sessions have expired."""
+        query = select(func.count()).select_from(SESSIONS).where(SESSIONS.c.expires_at <= int(now.timestamp()))
+        with reading(), self._engine.connect() as db:
+            return int(db.execute(query).scalar_one())
 
     def count(self, creator: str | None = None) -> int:
         """How many sessions there are, of one creator or of all."""
-        query = select(func.count()).select_from(_SESSIONS)
+        query = select(func.count()).select_from(SESSIONS)
         if creator is not None:
-            query = query.where(_SESSIONS.c.creator == creator)
-        with self._engine.connect() as db:
+            query = query.where(SESSIONS.c.creator == creator)
+        with reading(), self._engine.connect() as db:
             return int(db.execute(query).scalar_one())
 
-    def authority(self, now: datetime) -> Authority:
-        """The authority, made at the first call.
+    def page(self, creator: str, after: str, limit: int, now: datetime) -> tuple[list[StoredSession], str]:
+        """Sessions of one creator that have not expired, in the order of their row ids.
+
+        Args:
+            creator: key hash.
+            after: the cursor of the page before; empty for the first.
+            limit: how many.
+            now: the time.
+
+        Returns:
+            The sessions, and the cursor of the next page; it is empty after the last. Cursors change with the keys.
+
+        Raises:
+            StoreCorruptError: a row was altered.
+            UnavailableError: the database cannot be read now.
+        """
+        columns = SESSIONS.c
+        alive = columns.expires_at.is_(None) | (columns.expires_at > int(now.timestamp()))
+        query = select(SESSIONS).where(columns.creator == creator, columns.id > after, alive)
+        while True:
+            keys = self._ledger.keys
+            try:
+                with reading(), self._engine.connect() as db:
+                    rows = db.execute(query.order_by(columns.id).limit(limit)).all()
+                    found = [_stored(keys, row) for row in rows]
+            except StoreCorruptError:
+                if self._ledger.is_current(keys):
+                    raise
+                continue  # the keys were exchanged between the two looks
+            return found, rows[-1].id if len(rows) == limit else ""
+
+    def authority(self) -> Authority:
+        """The authority.
 
         Raises:
             StoreCorruptError: its row was altered, or the master key is another database's.
         """
-        with _reading(), self._engine.begin() as db:
-            row = db.execute(select(_AUTHORITY).where(_AUTHORITY.c.id == _ROOT)).one_or_none()
-            if row is not None:
-                return Authority.from_plain(json.loads(self._authority.open(_ROOT, row.version, row.body)))
-            made = Authority.create(now)
-            body = self._authority.seal(_ROOT, 1, canonical_json(made.to_plain()))
-            db.execute(insert(_AUTHORITY).values(id=_ROOT, version=1, body=body))
-            return made
+        keys = self._ledger.keys
+        with reading(), self._engine.connect() as db:
+            found = _authority(db, keys)
+        if found is None:
+            raise StoreCorruptError("the authority of the CAS is missing")
+        return found
 
-    def _row(self, stored: StoredSession) -> dict[str, Any]:
-        row_id = self._id(stored.session.name)
-        expiry = stored.session.expires_at
-        expires_at = None if expiry is None else int(expiry.timestamp())
-        plain = {
-            "document": stored.session.to_document(),
-            "salt": stored.salt.hex(),
-            "material": stored.material.to_plain(),
-        }
-        clear = _clear(stored.creator, expires_at)
-        body = self._sessions.seal(row_id, stored.version, canonical_json(plain), *clear)
-        return {
-            "id": row_id,
-            "version": stored.version,
-            "creator": stored.creator,
-            "expires_at": expires_at,
-            "body": body,
-        }
-
-    def _id(self, name: str) -> str:
-        return hmac.new(self._name_key.reveal(), name.encode(), hashlib.sha256).hexdigest()
+    def _find(self, keys: Keys, name: str) -> StoredSession | None:
+        row_id = keys.row_id(name)
+        with reading(), self._engine.connect() as db:
+            row = db.execute(select(SESSIONS).where(SESSIONS.c.id == row_id)).one_or_none()
+            return None if row is None else _stored(keys, row)
 
 
-def open_database(path: Path) -> Engine:
-    """Open (or create) the database file with its tables; every commit is on disk before it returns.
+def create_authority(engine: Engine, keys: Keys, now: datetime) -> None:
+    """Make the authority of a new database, unless an interrupted creation came that far.
 
     Raises:
-        UnavailableError: the file cannot be opened, or is no database.
-    """
-    engine = open_engine(path, durable=True)
-    with _reading():
-        METADATA.create_all(engine)
-    return engine
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Type what goes wrong with stored data: an unreadable file, or a column that holds another type than it must.
-
-    Raises:
-        UnavailableError: the database does not answer.
-        StoreCorruptError: a row has columns that this program never wrote.
+        StoreCorruptError: there is one, under another key.
+        UnavailableError: the database cannot be written.
     """
     try:
-        yield
+        with engine.begin() as db:
+            if _authority(db, keys) is None:
+                body = keys.authority.seal(_ROOT, 1, canonical_json(Authority.create(now).to_plain()))
+                db.execute(insert(AUTHORITY).values(id=_ROOT, version=1, body=body))
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", "")) or type(error).__name__
-        raise UnavailableError(f"the CAS's database cannot be read: {reason}", code="cas.store.unreadable") from error
-    except (TypeError, AttributeError, OverflowError) as error:
-        raise StoreCorruptError("a row holds values of other types than were stored") from error
+        raise UnavailableError(
+            f"the CAS's database cannot be written: {driver_text(error)}", code="cas.store.unwritable"
+        ) from error
+
+
+def opens(engine: Engine, keys: Keys) -> bool:
+    """Whether the database is under these keys."""
+    with reading(), engine.connect() as db:
+        try:
+            return _authority(db, keys) is not None
+        except StoreCorruptError:
+            return False
+
+
+def rewrite_rows(transaction: Transaction, keys: Keys) -> int:
+    """Encrypt every row anew under ``keys``, its content unchanged; gives the new digest of the session rows.
+
+    Raises:
+        StoreCorruptError: a row is not the one that was written.
+    """
+    db, old = transaction.db, transaction.keys
+    found = _authority(db, old)
+    if found is None:
+        raise StoreCorruptError("the authority of the CAS is missing")
+    body = keys.authority.seal(_ROOT, 1, canonical_json(found.to_plain()))
+    db.execute(update(AUTHORITY).where(AUTHORITY.c.id == _ROOT).values(version=1, body=body))
+    fresh = Transaction(db, keys, 0)
+    ids = db.execute(select(SESSIONS.c.id)).scalars().all()  # all at first: they change on the way
+    statement = update(SESSIONS).where(SESSIONS.c.id == bindparam("before"))
+    for start in range(0, len(ids), _PAGE):
+        rows = db.execute(select(SESSIONS).where(SESSIONS.c.id.in_(ids[start : start + _PAGE]))).all()
+        values = [_rewritten(row, old, keys) for row in rows]
+        db.execute(statement, values)
+        for row, value in zip(rows, values, strict=True):
+            fresh.added(value["id"], row.version, value["body"])
+    return fresh.digest
+
+
+def _rewritten(row: Any, old: Keys, keys: Keys) -> dict[str, Any]:  # noqa: ANN401  # a row of the database
+    clear = _clear(row.creator, row.expires_at)
+    plain = old.sessions.open(row.id, row.version, row.body, *clear)
+    row_id = keys.row_id(json.loads(plain)["document"]["name"])
+    return {"before": row.id, "id": row_id, "body": keys.sessions.seal(row_id, row.version, plain, *clear)}
+
+
+def _authority(db: Connection, keys: Keys) -> Authority | None:
+    row = db.execute(select(AUTHORITY).where(AUTHORITY.c.id == _ROOT)).one_or_none()
+    if row is None:
+        return None
+    return Authority.from_plain(json.loads(keys.authority.open(_ROOT, row.version, row.body)))
+
+
+def _store(transaction: Transaction, stored: StoredSession) -> bool:
+    values = _row(transaction.keys, stored)
+    row_id, version, body = values["id"], values["version"], values["body"]
+    if version == 1:
+        transaction.db.execute(insert(SESSIONS).values(values))
+    else:
+        place = (SESSIONS.c.id == row_id, SESSIONS.c.version == version - 1)
+        before = transaction.db.execute(select(SESSIONS.c.body).where(*place)).scalar_one_or_none()
+        if before is None:
+            return False
+        transaction.db.execute(update(SESSIONS).where(*place).values(values))
+        transaction.removed(row_id, version - 1, before)
+    transaction.added(row_id, version, body)
+    return True
+
+
+def _purge(transaction: Transaction, now: int) -> int:
+    expired = SESSIONS.c.expires_at <= now
+    rows = transaction.db.execute(select(SESSIONS.c.id, SESSIONS.c.version, SESSIONS.c.body).where(expired)).all()
+    for row in rows:
+        transaction.removed(row.id, row.version, row.body)
+    transaction.db.execute(delete(SESSIONS).where(expired))
+    return len(rows)
+
+
+def _stored(keys: Keys, row: Row[Any]) -> StoredSession:
+    clear = _clear(row.creator, row.expires_at)
+    plain = json.loads(keys.sessions.open(row.id, row.version, row.body, *clear))
+    return StoredSession(
+        from_document(plain["document"]),
+        row.creator,
+        bytes.fromhex(plain["salt"]),
+        row.version,
+        Material.from_plain(plain["material"]),
+    )
+
+
+def _row(keys: Keys, stored: StoredSession) -> dict[str, Any]:
+    row_id = keys.row_id(stored.session.name)
+    expiry = stored.session.expires_at
+    expires_at = None if expiry is None else int(expiry.timestamp())
+    plain = {
+        "document": stored.session.to_document(),
+        "salt": stored.salt.hex(),
+        "material": stored.material.to_plain(),
+    }
+    clear = _clear(stored.creator, expires_at)
+    body = keys.sessions.seal(row_id, stored.version, canonical_json(plain), *clear)
+    return {
+        "id": row_id,
+        "version": stored.version,
+        "creator": stored.creator,
+        "expires_at": expires_at,
+        "body": body,
+    }
 
 
 def _clear(creator: str, expires_at: int | None) -> tuple[bytes, bytes]:
     return creator.encode(), b"" if expires_at is None else str(expires_at).encode()
-
-
-def _unwritable(error: SQLAlchemyError) -> UnavailableError:
-    # the driver's text only: SQLAlchemy's own message would show the statement's parameters
-    reason = str(getattr(error, "orig", "")) or type(error).__name__
-    return UnavailableError(f"the CAS's database cannot be written: {reason}", code="cas.store.unwritable")

@@ -1,7 +1,12 @@
 """The master key of the CAS's database: sealed to this enclave on this CPU, in a file beside the database.
 
-Files in the database folder: ``cas.db`` and ``cas.key``. While they are first made the key lies in ``cas.key.new``;
-its renaming is the moment from which the CAS exists. An interrupted creation is taken up again, nothing is deleted.
+Files in the database folder: ``cas.db``, ``cas.key`` and ``cas.head``. While they are first made the key lies in
+``cas.key.new``; its renaming is the moment from which the CAS exists. An interrupted creation is taken up again,
+nothing is deleted.
+
+While the master key is exchanged, the new one lies sealed in ``cas.key.next`` before the database is written under it.
+The database's commit is the moment of the exchange: a start after an interruption asks which of the two keys opens the
+database, and deletes the other one.
 
 After an update of the microcode the key is sealed again, at the CPU's new level. The file is replaced in one step, so
 that an interruption leaves the old blob or the new one; both hold the same key, and both open.
@@ -58,6 +63,16 @@ class StateFiles:
         """Sealed master key of a creation that has not ended."""
         return self.folder / "cas.key.new"
 
+    @property
+    def next_key(self) -> Path:
+        """Sealed master key of an exchange that has not ended."""
+        return self.folder / "cas.key.next"
+
+    @property
+    def head(self) -> Path:
+        """What was last acknowledged, see :mod:`adyton.cas.head`."""
+        return self.folder / "cas.head"
+
 
 def open_master_key(platform: Platform, folder: Path, initialise: Callable[[Secret[bytes]], None]) -> Secret[bytes]:
     """The master key of the state in ``folder``; makes one only where there is neither key nor database.
@@ -94,6 +109,34 @@ def open_master_key(platform: Platform, folder: Path, initialise: Callable[[Secr
     files.new_key.rename(files.key)
     _sync_folder(folder)
     return master
+
+
+def begin_exchange(platform: Platform, folder: Path, master: Secret[bytes]) -> None:
+    """Put the next master key down, sealed; the current one stays what it is."""
+    write_private(StateFiles(folder).next_key, _seal(platform, master))
+
+
+def end_exchange(folder: Path) -> None:
+    """Put the next master key in the current one's place: the only copy of the old one is gone when this returns."""
+    files = StateFiles(folder)
+    files.next_key.replace(files.key)
+    _sync_folder(folder)
+
+
+def interrupted_exchange(platform: Platform, folder: Path) -> Secret[bytes] | None:
+    """The next master key, where an exchange was begun and not ended.
+
+    Raises:
+        SealedStateError: it does not open here.
+    """
+    path = StateFiles(folder).next_key
+    return _unseal(platform, path) if path.exists() else None
+
+
+def drop_exchange(folder: Path) -> None:
+    """Delete the next master key, which nothing was written under."""
+    StateFiles(folder).next_key.unlink()
+    _sync_folder(folder)
 
 
 def _seal(platform: Platform, master: Secret[bytes]) -> bytes:

@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from adyton.attestation.anchors import TrustAnchor
 from adyton.base.clock import Clock, utc_now
+from adyton.base.errors import InputError
 from adyton.base.log import get_logger, short_hash
 from adyton.cas.audit import AuditEvent, AuditLog
 from adyton.cas.errors import ConflictError, ForbiddenError, UnknownSessionError
-from adyton.cas.material import Material, check_templates, make_material
+from adyton.cas.material import Material, make_material
 from adyton.cas.repo import SessionRepo, StoredSession
 from adyton.cas.session import Session, SessionError, parse_session
-from adyton.cas.wire import SessionAnswer, SessionDocumentAnswer
+from adyton.cas.templates import check_size, check_templates
+from adyton.cas.wire import SessionAnswer, SessionDocumentAnswer, SessionEntry, SessionListAnswer
 
+PAGE: Final = 100  # sessions that one answer lists
 _SALT_BYTES: Final = 16
+_ATTEMPTS: Final = 8  # at a session whose activations are counted meanwhile
+_PUBLIC_KINDS: Final = frozenset({"x509", "x509-ca"})  # whose given value is a certificate
 _log = get_logger("cas.sessions")
 
 
@@ -36,9 +42,19 @@ class SessionService:
         audit: every change and every refusal is recorded before it is answered.
         quota: limit for each creator.
         clock: time.
+        anchors: the roots that this CAS accepts; a session that asks for another one is refused.
     """
 
-    def __init__(self, repo: SessionRepo, audit: AuditLog, quota: Quota | None = None, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        repo: SessionRepo,
+        audit: AuditLog,
+        quota: Quota | None = None,
+        clock: Clock = utc_now,
+        *,
+        anchors: Iterable[TrustAnchor],
+    ) -> None:
+        self._tiers = frozenset(anchor.tier for anchor in anchors)
         self._repo = repo
         self._audit = audit
         self._quota = quota or Quota()
@@ -54,15 +70,15 @@ class SessionService:
             ConflictError: the name is taken, or the predecessor is not the current version.
             ForbiddenError: the update policy does not name this client, or its quota is used up.
         """
-        session = parse_session(document)
-        check_templates(session)
         now = self._clock()
-        expiry = session.expires_at
-        if expiry is not None and expiry <= now:
-            raise SessionError("expiry", f"{expiry.isoformat()} is past")
-        event = AuditEvent("session.put", "refused", session=short_hash(session.name), client=client)
+        event = AuditEvent("session.put", "refused", client=client)
         try:
-            stored, event = self._put(client, session, now, event)
+            session = self._read(document, now)
+            event = replace(event, session=short_hash(session.name))
+            stored = self._put(client, session, now, event)
+        except InputError as error:  # the reason names parts of the document, which are not for the log
+            self._audit.append(replace(event, code=error.code))
+            raise
         except (ConflictError, ForbiddenError, UnknownSessionError) as error:
             self._audit.append(replace(event, code=error.code, detail=error.message))
             raise
@@ -81,34 +97,63 @@ class SessionService:
             **_answer(stored).model_dump(), creator=stored.creator, document=_without_values(stored.session)
         )
 
-    def _put(self, client: str, session: Session, now: datetime, event: AuditEvent) -> tuple[StoredSession, AuditEvent]:
-        current = self._live(session.name, now)
-        if current is None:
-            return self._create(client, session, now, event)
-        if current.creator == client and current.session == session:
-            return current, event
-        return self._update(client, session, current, now, event)
+    def list(self, client: str, after: str) -> SessionListAnswer:
+        """The sessions that this client created and may read, a page at a time, in no particular order.
 
-    def _create(
-        self, client: str, session: Session, now: datetime, event: AuditEvent
-    ) -> tuple[StoredSession, AuditEvent]:
+        Args:
+            client: who asks.
+            after: ``next`` of the page before; empty for the first.
+        """
+        page, cursor = self._repo.page(client, after, PAGE, self._clock())
+        entries = tuple(
+            SessionEntry(**_answer(stored).model_dump(exclude={"salt"}), expiry=stored.session.expiry)
+            for stored in page
+            if _allows(stored.session.access_policy.read, client, stored.creator)
+        )
+        return SessionListAnswer(sessions=entries, next=cursor)
+
+    def _read(self, document: bytes, now: datetime) -> Session:
+        session = parse_session(document)
+        check_templates(session)
+        expiry = session.expires_at
+        if expiry is not None and expiry <= now:
+            raise SessionError("expiry", f"{expiry.isoformat()} is past")
+        for index, tier in enumerate(session.security.attestation.tiers):
+            if tier not in self._tiers:
+                raise SessionError(
+                    f"security.attestation.tiers[{index}]",
+                    f"this CAS does not accept it, but {', '.join(sorted(self._tiers))}; a session cannot widen that",
+                )
+        return session
+
+    def _put(self, client: str, session: Session, now: datetime, event: AuditEvent) -> StoredSession:
+        for _ in range(_ATTEMPTS):
+            current = self._live(session.name, now)
+            if current is not None and current.creator == client and current.session == session:
+                return current
+            if current is None:
+                stored, name = self._create(client, session, now), "session.create"
+            else:
+                stored, name = self._update(client, session, current, now), "session.update"
+            event = replace(event, event=name, outcome="done", session_hash=stored.hash)
+            if self._audit.change(event, self._repo.storing(stored)) is not None:
+                _log.info(name, session=short_hash(session.name), version=stored.version)
+                return stored
+        raise ConflictError("other writers were first", code="cas.session.predecessor")
+
+    def _create(self, client: str, session: Session, now: datetime) -> StoredSession:
         if session.predecessor is not None:
             raise UnknownSessionError("the document names a predecessor, but there is no session of this name")
-        self._repo.purge(now)
+        self._purge(now)
         if self._repo.count(client) >= self._quota.sessions_per_creator:
             raise ForbiddenError(
                 f"this client has {self._quota.sessions_per_creator} sessions, which is the limit",
                 code="cas.session.quota",
                 hint="give sessions an expiry",
             )
-        stored = StoredSession(
-            session, client, os.urandom(_SALT_BYTES), 1, make_material(session, now, None, Material())
-        )
-        return self._commit(stored, event, "session.create")
+        return StoredSession(session, client, os.urandom(_SALT_BYTES), 1, _material(session, now, None, Material()))
 
-    def _update(
-        self, client: str, session: Session, current: StoredSession, now: datetime, event: AuditEvent
-    ) -> tuple[StoredSession, AuditEvent]:
+    def _update(self, client: str, session: Session, current: StoredSession, now: datetime) -> StoredSession:
         if session.predecessor is None:
             raise ConflictError(
                 "a session of this name exists", hint="to replace it, name its hash as 'predecessor' in the document"
@@ -121,19 +166,13 @@ class SessionService:
                 code="cas.session.predecessor",
                 hint="read the session, apply the change to what it is now, and name its hash",
             )
-        material = make_material(session, now, current.session, current.material)
-        stored = StoredSession(session, current.creator, os.urandom(_SALT_BYTES), current.version + 1, material)
-        return self._commit(stored, event, "session.update")
+        material = _material(session, now, current.session, current.material)
+        return StoredSession(session, current.creator, os.urandom(_SALT_BYTES), current.version + 1, material)
 
-    def _commit(self, stored: StoredSession, event: AuditEvent, name: str) -> tuple[StoredSession, AuditEvent]:
-        """Record first: a change that cannot be recorded must not happen; one recorded and lost is answered as lost."""
-        event = replace(event, event=name, outcome="done", session_hash=stored.hash)
-        self._audit.append(event)
-        written = self._repo.add(stored) if stored.version == 1 else self._repo.replace(stored)
-        if not written:
-            raise ConflictError("another writer was first", code="cas.session.predecessor")
-        _log.info(name, session=short_hash(stored.session.name), version=stored.version)
-        return stored, event
+    def _purge(self, now: datetime) -> None:
+        if ended := self._repo.expired(now):
+            gone = AuditEvent("session.expire", "done", detail=f"sessions: {ended}")
+            self._audit.change(gone, self._repo.purging(now))
 
     def _live(self, name: str, now: datetime) -> StoredSession | None:
         stored = self._repo.get(name)
@@ -141,6 +180,12 @@ class SessionService:
             return None
         expiry = stored.session.expires_at
         return None if expiry is not None and expiry <= now else stored
+
+
+def _material(session: Session, now: datetime, previous: Session | None, kept: Material) -> Material:
+    material = make_material(session, now, previous, kept)
+    check_size(session, material)
+    return material
 
 
 def _allows(principals: Iterable[str], client: str, creator: str) -> bool:
@@ -158,5 +203,6 @@ def _answer(stored: StoredSession) -> SessionAnswer:
 def _without_values(session: Session) -> dict[str, Any]:
     document = session.to_document()
     for secret in document["secrets"]:
-        secret.pop("value", None)
+        if secret["kind"] not in _PUBLIC_KINDS:
+            secret.pop("value", None)
     return document

@@ -2,124 +2,109 @@
 
 The shape is SCONE's session language 0.3 as iExec's SMS writes it, in a strict subset: unknown keys and wrong types
 are refused with the path of the offending element, never ignored, because a misspelt restriction must not silently be
-none. Additions of ours: ``expiry``, and ``predecessor`` on update.
+none. Additions of ours: ``expiry``, ``predecessor`` on update, ``max_activations`` of a service, ``tiers`` of the
+attestation policy, and secrets of the kind ``enclave-key``. The reference is docs/cas.md.
 
 Session hash: ``SHA-256(bind("adyton/cas/session/1", salt, canonical_json(document)))`` where ``document`` is the
-validated document with its defaults filled in, ``bind`` is :func:`adyton.base.aead.bind` and ``salt`` are 16 random
-bytes that the CAS makes for each version. The salt keeps the hash, which is logged, from confirming guesses of a
-short secret in the document; who may read the session gets the salt and can recompute the hash.
+validated document with its defaults filled in (:class:`~adyton.cas.scalars.Part` says which not), ``bind`` is
+:func:`adyton.base.aead.bind` and ``salt`` are 16 random bytes that the CAS makes for each version. The salt keeps the
+hash, which is logged, from confirming guesses of a short secret in the document; who may read the session gets the
+salt and can recompute the hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
+from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.policy import Weakness
 from adyton.base.aead import bind
 from adyton.base.canonical import canonical_json
 from adyton.base.errors import InputError
+from adyton.cas.scalars import (
+    Advisory,
+    Hex32,
+    MountPath,
+    Name,
+    Part,
+    Path,
+    Principal,
+    SessionError,
+    Template,
+    Timestamp,
+    VariableName,
+    unique,
+)
+from adyton.cas.secretkinds import (
+    KINDS,
+    MAX_CERTIFICATES,
+    MAX_GIVEN_KEYS,
+    PrivateKeySecret,
+    SecretDefinition,
+    X509CaSecret,
+    X509Secret,
+)
 from adyton.cas.yamltree import load_tree
 
+__all__ = [
+    "AccessPolicy",
+    "Attestation",
+    "Image",
+    "InjectionFile",
+    "Mount",
+    "Security",
+    "Service",
+    "Session",
+    "SessionError",
+    "VolumeDefinition",
+    "from_document",
+    "parse_session",
+    "session_hash",
+]
+
 _HASH_DOMAIN: Final = b"adyton/cas/session/1"
-_MAX_VALUE: Final = 64 << 10  # characters of one environment value, command or template
 
 
-class SessionError(InputError):
-    """The session document is refused; the message starts with the path of the offending element."""
+class Service(Part):
+    """One program of the session and the enclaves that may be it. A null environment value means: not set.
 
-    code = "cas.session.invalid"
+    ``max_activations``: how often its part is released, ever; None: without limit. Each release counts, a renewal of
+    the identity certificate too, and an update of the session does not start anew.
+    """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"session document: {path}: {reason}")
-        self.path = path
-
-
-def _absolute_path(value: str) -> str:
-    if not value.startswith("/") or "\0" in value or posixpath.normpath(value) != value or value.startswith("//"):
-        raise ValueError("must be an absolute path without '.', '..', '//' or a trailing slash")
-    return value
-
-
-def _below_root(value: str) -> str:
-    if value == "/":
-        raise ValueError("must not be the root folder")
-    return value
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not hold a NUL character")
-    return value
-
-
-def _hex_lower(value: str) -> str:
-    return value.lower()
-
-
-def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("holds the same entry twice")
-    return values
-
-
-def _timestamp(value: str) -> str:
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError("must be a time like 2027-01-31T00:00:00Z") from None
-    if parsed.tzinfo is None:
-        raise ValueError("must name its time zone, like 2027-01-31T00:00:00Z")
-    return value
-
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$"), AfterValidator(_hex_lower)]
-Path = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_absolute_path)]
-MountPath = Annotated[Path, AfterValidator(_below_root)]
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,255}$")]
-Template = Annotated[str, StringConstraints(max_length=_MAX_VALUE), AfterValidator(_no_nul)]
-Principal = Annotated[str, StringConstraints(pattern=r"^(?:CREATOR|NONE|ANY|[0-9a-f]{64})$")]
-Advisory = Annotated[str, StringConstraints(pattern=r"^(?:\*|INTEL-SA-[0-9]{5})$")]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Service(_Model):
-    """One program of the session and the enclaves that may be it. A null environment value means: not set."""
+    later = frozenset({"max_activations"})
 
     name: Name
     image_name: Name | None = None
-    mrenclaves: Annotated[tuple[Hex32, ...], Field(min_length=1, max_length=32), AfterValidator(_unique)]
+    mrenclaves: Annotated[tuple[Hex32, ...], Field(min_length=1, max_length=32), AfterValidator(unique)]
     command: Template = Field(default="", repr=False)
     pwd: Path = "/"  # noqa: S105  # the working directory
     environment: dict[VariableName, Template | None] = Field(default_factory=dict, max_length=2048, repr=False)
+    max_activations: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
-class Mount(_Model):
+class Mount(Part):
     """Where an image mounts a volume of the session."""
 
     name: Name
     path: MountPath
 
 
-class InjectionFile(_Model):
+class InjectionFile(Part):
     """A file put into the enclave; ``content`` may name secrets."""
 
     path: MountPath
     content: Annotated[str, StringConstraints(max_length=1 << 20)] = Field(repr=False)
 
 
-class Image(_Model):
+class Image(Part):
     """What the services that name it find mounted and injected."""
 
     name: Name
@@ -127,97 +112,50 @@ class Image(_Model):
     injection_files: tuple[InjectionFile, ...] = Field(default=(), max_length=64)
 
 
-class VolumeDefinition(_Model):
+class VolumeDefinition(Part):
     """A protected volume: the CAS makes its key, once for the session."""
 
     name: Name
 
 
-class _Secret(_Model):
-    name: Name
-    value: Annotated[str, StringConstraints(max_length=_MAX_VALUE)] | None = Field(default=None, repr=False)
-
-
-class AsciiSecret(_Secret):
-    """Printable text; generated: ``size`` letters and digits (5.95 bits each)."""
-
-    kind: Literal["ascii"]
-    size: Annotated[int, Field(ge=8, le=4096)] = 32
-
-
-class BinarySecret(_Secret):
-    """Bytes, given as hex; generated: ``size`` random bytes."""
-
-    kind: Literal["binary"]
-    size: Annotated[int, Field(ge=1, le=4096)] = 32
-
-
-class PrivateKeySecret(_Secret):
-    """A private key, given as unencrypted PEM; generated: P-256."""
-
-    kind: Literal["private-key"]
-
-
-class EnclaveKeySecret(_Model):
-    """A 32-byte key of the asking enclave: every MRENCLAVE gets another one, so no session's owner can learn it.
-
-    Nobody gives it and no other enclave can be given it, whatever the session is changed to: what an enclave keeps
-    under such a key stays closed to its operator and to every other build.
-    """
-
-    name: Name
-    kind: Literal["enclave-key"]
-
-
-class X509Secret(_Model):
-    """A self-signed certificate for ``common_name`` and ``dns``, over a private-key secret or a key of its own."""
-
-    name: Name
-    kind: Literal["x509"]
-    private_key: Name | None = None
-    common_name: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,64}$")] | None = None
-    dns: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.*-]{1,253}$")], ...] = Field(
-        default=(), max_length=16
-    )
-
-
-SecretDefinition = Annotated[
-    AsciiSecret | BinarySecret | EnclaveKeySecret | PrivateKeySecret | X509Secret, Field(discriminator="kind")
-]
-
-
-class AccessPolicy(_Model):
+class AccessPolicy(Part):
     """Who may read and who may update: CREATOR, NONE, ANY, or the SHA-256 of a client's public key (SPKI, hex)."""
 
-    read: Annotated[tuple[Principal, ...], Field(max_length=32), AfterValidator(_unique)] = ("CREATOR",)
-    update: Annotated[tuple[Principal, ...], Field(max_length=32), AfterValidator(_unique)] = ("CREATOR",)
+    read: Annotated[tuple[Principal, ...], Field(max_length=32), AfterValidator(unique)] = ("CREATOR",)
+    update: Annotated[tuple[Principal, ...], Field(max_length=32), AfterValidator(unique)] = ("CREATOR",)
 
 
-class Attestation(_Model):
+class Attestation(Part):
     """Which weaknesses the owner accepts; ``mode`` and ``url`` are known for compatibility.
 
     Both accepted modes are verified here, with DCAP, in the same way; there is no mode without attestation.
+
+    ``tiers``: the trust anchors under which evidence is accepted, of those that the CAS accepts: a session can ask for
+    fewer, never for more. Empty: all of the CAS's.
     """
 
-    tolerate: Annotated[tuple[str, ...], Field(max_length=16), AfterValidator(_unique)] = ()
-    ignore_advisories: Annotated[tuple[Advisory, ...], Field(max_length=256), AfterValidator(_unique)] = ()
+    later = frozenset({"tiers"})
+
+    tolerate: Annotated[tuple[str, ...], Field(max_length=16), AfterValidator(unique)] = ()
+    ignore_advisories: Annotated[tuple[Advisory, ...], Field(max_length=256), AfterValidator(unique)] = ()
     mode: Literal["hardware", "maa"] = "hardware"
     url: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    tiers: Annotated[tuple[str, ...], Field(max_length=8), AfterValidator(unique)] = ()
 
 
-class Security(_Model):
+class Security(Part):
     """Section ``security``."""
 
     attestation: Attestation = Attestation()
 
 
-class Session(_Model):
+class Session(Part):
     """A session document. See the module docstring for the language and its hash."""
 
     name: Name
     version: Annotated[str, StringConstraints(pattern=r"^0\.3(?:\.[0-9]{1,3})?$")]
     predecessor: Hex32 | None = None
-    expiry: Annotated[str, AfterValidator(_timestamp)] | None = None
+    expiry: Timestamp | None = None
     access_policy: AccessPolicy = AccessPolicy()
     services: tuple[Service, ...] = Field(min_length=1, max_length=32)
     images: tuple[Image, ...] = Field(default=(), max_length=32)
@@ -268,6 +206,8 @@ def from_document(document: Any) -> Session:  # noqa: ANN401  # plain values fro
         raise SessionError(_path(first["loc"]), reason) from None
     _check_names(session)
     _check_references(session)
+    _check_secrets(session)
+    _check_attestation(session.security.attestation)
     return session
 
 
@@ -276,15 +216,14 @@ def session_hash(session: Session, salt: bytes) -> str:
     return hashlib.sha256(bind(_HASH_DOMAIN, salt, canonical_json(session.to_document()))).hexdigest()
 
 
-_KINDS: Final = frozenset({"ascii", "binary", "enclave-key", "private-key", "x509"})
 _INDEXED: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
 def _path(location: Iterable[str | int]) -> str:
     """``services[0].mrenclaves[1]`` from pydantic's location, without the tags of a discriminated union."""
     text = ""
-    for part in location:
-        if part in _KINDS or part == "[key]":
+    for place, part in enumerate(location):
+        if (place == 2 and part in KINDS) or part == "[key]":  # secrets, index, the tag
             continue
         if isinstance(part, int):
             text += f"[{part}]"
@@ -315,7 +254,6 @@ def _no_repeat(section: str, member: str, values: Iterable[str]) -> None:
 def _check_references(session: Session) -> None:
     images = {image.name for image in session.images}
     volumes = {volume.name for volume in session.volumes}
-    keys = {secret.name for secret in session.secrets if isinstance(secret, PrivateKeySecret)}
     for index, service in enumerate(session.services):
         if service.image_name is not None and service.image_name not in images:
             raise SessionError(f"services[{index}].image_name", f"no image is named {service.image_name!r}")
@@ -323,12 +261,40 @@ def _check_references(session: Session) -> None:
         for place, mount in enumerate(image.volumes):
             if mount.name not in volumes:
                 raise SessionError(f"images[{index}].volumes[{place}].name", f"no volume is named {mount.name!r}")
+
+
+def _check_secrets(session: Session) -> None:
+    keys = {secret.name: secret for secret in session.secrets if isinstance(secret, PrivateKeySecret)}
+    authorities = {secret.name: secret for secret in session.secrets if isinstance(secret, X509CaSecret)}
+    if sum(key.value is not None for key in keys.values()) > MAX_GIVEN_KEYS:
+        raise SessionError("secrets", f"more than {MAX_GIVEN_KEYS} private keys are given")
+    if sum(isinstance(secret, X509CaSecret | X509Secret) for secret in session.secrets) > MAX_CERTIFICATES:
+        raise SessionError("secrets", f"more than {MAX_CERTIFICATES} certificates")
     for index, secret in enumerate(session.secrets):
-        if isinstance(secret, X509Secret) and secret.private_key is not None and secret.private_key not in keys:
+        if not isinstance(secret, X509CaSecret | X509Secret):
+            continue
+        if secret.private_key is not None and secret.private_key not in keys:
             raise SessionError(f"secrets[{index}].private_key", f"no private-key is named {secret.private_key!r}")
+        if isinstance(secret, X509Secret) and secret.issuer is not None:
+            _check_issuer(f"secrets[{index}].issuer", secret.issuer, authorities.get(secret.issuer))
+
+
+def _check_issuer(path: str, name: str, authority: X509CaSecret | None) -> None:
+    if authority is None:
+        raise SessionError(path, f"no x509-ca is named {name!r}")
+    if authority.value is not None and authority.private_key is None:
+        raise SessionError(path, f"the x509-ca {name!r} is given without its private_key, so it can issue nothing")
+
+
+def _check_attestation(attestation: Attestation) -> None:
     known = set(Weakness)
-    for index, name in enumerate(session.security.attestation.tolerate):
+    for index, name in enumerate(attestation.tolerate):
         if name not in known:
             raise SessionError(
                 f"security.attestation.tolerate[{index}]", f"{name[:80]!r} is not one of {', '.join(sorted(known))}"
             )
+    for index, tier in enumerate(attestation.tiers):
+        try:
+            TrustAnchor(tier)
+        except InputError as error:
+            raise SessionError(f"security.attestation.tiers[{index}]", error.hint) from None

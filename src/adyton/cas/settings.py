@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from adyton.attestation.anchors import TrustAnchor
 from adyton.base.errors import InputError
 from adyton.base.settings import Settings
+from adyton.cas.head import Anchor
 
 
 def _comma_list(value: object) -> object:
@@ -17,6 +18,7 @@ def _comma_list(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -31,6 +33,10 @@ class CasSettings(Settings):
         anchors: accepted roots, comma-separated: ``intel``, ``sim:<fingerprint>``. What no session can widen.
         profile: ``production`` does not start with a simulated root among ``anchors``; ``development`` does.
         names: more host names and addresses for the REST server's certificate, comma-separated.
+        admins: key hashes of those who may have the keys rotated, comma-separated; nobody by default. Rotating shows
+            nothing and loses nothing, so the host may say who.
+        audit_anchor: ``NUMBER:HASH`` of an audit entry that the log must contain, as a head that was published says;
+            the state is refused as rolled back otherwise. Empty: none is known.
         sessions_per_creator: how many sessions one key may keep.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
@@ -45,6 +51,8 @@ class CasSettings(Settings):
     anchors: Annotated[Names, Field(min_length=1, max_length=8)]
     profile: Literal["production", "development"] = "production"
     names: Annotated[Names, Field(max_length=32)] = ("localhost", "127.0.0.1")
+    admins: Annotated[tuple[KeyHash, ...], BeforeValidator(_comma_list), Field(max_length=32)] = ()
+    audit_anchor: str = ""
     sessions_per_creator: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     log_level: Annotated[str, Field(pattern=r"^(?:debug|info|warning|error)$")] = "info"
 
@@ -57,6 +65,19 @@ class CasSettings(Settings):
             except InputError as error:
                 raise ValueError(f"{error.message}; {error.hint}") from None
         return values
+
+    @field_validator("audit_anchor")
+    @classmethod
+    def _readable_anchor(cls, value: str) -> str:
+        try:
+            return str(Anchor.parse(value)) if value else ""
+        except InputError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
+
+    @property
+    def expected_head(self) -> Anchor | None:
+        """The audit entry that the log must contain."""
+        return Anchor.parse(self.audit_anchor) if self.audit_anchor else None
 
     @property
     def trust_anchors(self) -> tuple[TrustAnchor, ...]:

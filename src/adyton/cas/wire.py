@@ -68,6 +68,22 @@ class SessionAnswer(_Wire):
     version: int
 
 
+class SessionEntry(_Wire):
+    """One entry of ``GET /session``; ``expiry`` as the document has it."""
+
+    name: str
+    hash: str
+    version: int
+    expiry: str | None
+
+
+class SessionListAnswer(_Wire):
+    """``GET /session``: a page; ``next`` goes into ``after`` for the one that follows, and is empty after the last."""
+
+    sessions: tuple[SessionEntry, ...]
+    next: str
+
+
 class SessionDocumentAnswer(SessionAnswer):
     """``GET /session/<name>``: also the document, without the values of its secrets."""
 

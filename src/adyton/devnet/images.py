@@ -49,6 +49,8 @@ _CAS_HOST_ENVIRONMENT: Final = (
     "ADYTON_CAS_REST_PORT",
     "ADYTON_CAS_ATTESTED_PORT",
     "ADYTON_CAS_PCCS_URL",
+    "ADYTON_CAS_ADMINS",
+    "ADYTON_CAS_AUDIT_ANCHOR",
 )
 # Where the worker that launched a stage listens, and where its host reaches IPFS: places, not secrets or rights.
 _STAGE_HOST_ENVIRONMENT: Final = ("WORKER_HOST", "WORKER_HOST_ENV_VAR", "ADYTON_IPFS_GATEWAY")

@@ -18,6 +18,7 @@ from adyton.enclave.native import build_image
 from adyton.enclave.prepared import prepare
 
 SERVICE_PACKAGES: Final = (
+    "alembic",
     "cbor2",
     "coincurve",
     "cryptography",
@@ -27,6 +28,7 @@ SERVICE_PACKAGES: Final = (
     "httptools",
     "httpx2",
     "prometheus-client",
+    "psycopg[binary]",
     "pycryptodome",
     "pydantic",
     "pyopenssl",

@@ -16,6 +16,7 @@ from typing import Any
 from adyton.base.errors import AdytonError
 from adyton.base.files import write_atomic
 from adyton.base.types import Address
+from adyton.cas.operator import make_identity
 from adyton.chain.anvil import anvil_command
 from adyton.chain.artifacts import find_node_modules
 from adyton.chain.deploy import Deployment
@@ -98,6 +99,7 @@ def cas(plan: Plan, image: BuiltImage) -> ServiceSpec:
             "ADYTON_CAS_REST_PORT": str(plan.ports.cas),
             "ADYTON_CAS_ATTESTED_PORT": str(plan.ports.cas_enclave),
             "ADYTON_CAS_PCCS_URL": plan.ports.url("pccs"),
+            "ADYTON_CAS_ADMINS": make_identity(plan.paths.data("operator")),
         },
         host_paths={"/data": str(plan.paths.data("cas"))},
     )
@@ -116,6 +118,7 @@ def sms(plan: Plan, images: ServiceImages, role: str) -> ServiceSpec:
             "ADYTON_SMS_HOST": HOST,
             "IEXEC_SMS_PORT": str(port),
             "IEXEC_BLOCKCHAIN_NODE_ADDRESS": plan.ports.url("chain"),
+            "ADYTON_SMS_IPFS_GATEWAY_URL": plan.ports.url("results"),
             "IEXEC_SECRET_PROVISIONER_WEB_HOSTNAME": HOST,
             "IEXEC_SECRET_PROVISIONER_WEB_PORT": str(plan.ports.cas),
             "IEXEC_SECRET_PROVISIONER_ENCLAVE_HOSTNAME": HOST,

@@ -7,71 +7,31 @@ tells a client something false).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import ValidationError
-from starlette.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
 
 from adyton import __version__
 from adyton.base.clock import Clock, utc_now
-from adyton.base.errors import AdytonError
-from adyton.sms.authorize import NotAuthorizedError
+from adyton.sms import admin, secrets_api, tee_api
+from adyton.sms.backups import BackupArchive
+from adyton.sms.bulk import Files
 from adyton.sms.chain_view import ChainView
 from adyton.sms.composition import compose
-from adyton.sms.errors import (
-    NotAllowedError,
-    SecretExistsError,
-    SecretNameError,
-    SecretNotFoundError,
-    SecretSizeError,
-    SessionRefusedError,
-)
-from adyton.sms.intake import Authorization, Body, Limited, RawBody, Served, Text, bad_request
-from adyton.sms.service import Upload
+from adyton.sms.edge import add_edge
+from adyton.sms.errors import TooManyRequestsError
+from adyton.sms.intake import Served, official_error, too_many
+from adyton.sms.openapi_page import render
 from adyton.sms.sessions import SessionStore
-from adyton.sms.settings import PipelineSettings, SmsSettings
-from adyton.sms.tables import SecretKey
-from adyton.sms.wire import (
-    BAD_KEY_TEXT,
-    EXISTS_TEXT,
-    TOO_LARGE_TEXT,
-    UNAUTHORIZED_TEXT,
-    Framework,
-    SessionAnswer,
-    SessionData,
-    WorkerpoolAuthorization,
-)
+from adyton.sms.settings import SmsSettings
 from adyton.web.app import new_app
 
-_CORS_PATHS: Final = ("/secrets/", "/apps/", "/requesters/")
-_NO_CONTENT: Final = 204
-
-Refusals = dict[type[AdytonError], tuple[int, str | None]]
-
-_BARE: Final[Refusals] = {
-    NotAllowedError: (401, None),
-    SecretNotFoundError: (404, None),
-    SecretExistsError: (409, None),
-    SecretSizeError: (413, None),
-    SecretNameError: (400, None),
-}
-_APP: Final[Refusals] = {
-    NotAllowedError: (401, UNAUTHORIZED_TEXT),
-    SecretExistsError: (409, EXISTS_TEXT),
-    SecretSizeError: (413, TOO_LARGE_TEXT),
-}
-_REQUESTER: Final[Refusals] = {
-    NotAllowedError: (401, UNAUTHORIZED_TEXT),
-    SecretNameError: (400, BAD_KEY_TEXT),
-    SecretSizeError: (400, TOO_LARGE_TEXT),  # not 413: the official service's own exception
-    SecretExistsError: (409, EXISTS_TEXT),
-}
+_ADMIN_KEY: Final = {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
 
 
 def build_app(
@@ -79,212 +39,73 @@ def build_app(
     *,
     view: ChainView | None = None,
     store: SessionStore | None = None,
+    files: Files | None = None,
+    archive: BackupArchive | None = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
     """The service; arguments and errors are those of :func:`adyton.sms.composition.compose`."""
-    services = compose(settings, view=view, store=store, clock=clock)
+    services = compose(settings, view=view, store=store, files=files, archive=archive, clock=clock)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        services.close()
+        app.state.services.close()
 
     app = new_app(
-        "iExec SMS", __version__, docs_url=None, redoc_url=None, openapi_url="/v3/api-docs", lifespan=lifespan
+        "iExec SMS",
+        __version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v3/api-docs",
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.services = services
     app.state.registry.register(services.metrics)
-    app.add_exception_handler(RequestValidationError, bad_request)
-    app.add_middleware(_SecretsCors)
-    app.include_router(router)
+    for kind in (RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, official_error)
+    app.add_exception_handler(TooManyRequestsError, too_many)
+    add_edge(app)
+    for router in (secrets_api.router, tee_api.router, admin.router, _router):
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to change the document
     return app
 
 
-# -- encoding -----------------------------------------------------------------------------------------------------
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with what this service does differently: malformed requests are 400, admin has a key."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if operation["responses"].pop("422", None) is not None:
+                    operation["responses"].setdefault("400", {"description": "A missing or malformed parameter"})
+                if path.startswith("/admin/"):
+                    operation["security"] = [{"admin": []}]
+        document["components"]["securitySchemes"]["admin"] = _ADMIN_KEY
+        document["components"]["schemas"] |= tee_api.SCHEMAS
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+    return app.openapi_schema or {}
 
 
-def _found(exists: bool) -> Response:
-    return Response(status_code=_NO_CONTENT if exists else 404)
+_router = APIRouter(tags=["service"])
 
 
-def _push(upload: Upload | None, refusals: Refusals, use_case: Callable[[Upload], None]) -> Response:
-    if upload is None:
-        # What is left of such a body must not be waited for, so the server hangs up.
-        return _refused(SecretSizeError(TOO_LARGE_TEXT), refusals, {"Connection": "close"})
-    try:
-        use_case(upload)
-    except tuple(refusals) as error:
-        return _refused(error, refusals)
-    return Response(status_code=_NO_CONTENT)
-
-
-def _refused(error: AdytonError, refusals: Refusals, headers: dict[str, str] | None = None) -> Response:
-    status, text = next(answer for kind, answer in refusals.items() if isinstance(error, kind))
-    if text is None:
-        return Response(status_code=status, headers=headers)
-    return JSONResponse({"error": [text]}, status_code=status, headers=headers)
-
-
-class _SecretsCors:
-    """Open to every origin on the secret routes, closed on the others (protocol, section 1)."""
-
-    def __init__(self, app: Any) -> None:  # noqa: ANN401  # ASGI application
-        self._app = app
-        self._open = CORSMiddleware(
-            app, allow_origins=["*"], allow_methods=["HEAD", "POST", "PUT"], allow_headers=["*"]
-        )
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # ASGI
-        opened = scope["type"] == "http" and scope["path"].startswith(_CORS_PATHS)
-        await (self._open if opened else self._app)(scope, receive, send)
-
-
-# -- routes -------------------------------------------------------------------------------------------------------
-
-router = APIRouter()
-
-
-@router.head("/secrets/web3")
-def has_web3(services: Limited, address: Annotated[Text, Query(alias="secretAddress")]) -> Response:
-    """204 present, 404 absent."""
-    return _found(services.secrets.exists(SecretKey.web3(address)))
-
-
-@router.post("/secrets/web3")
-def push_web3(
-    services: Limited, address: Annotated[Text, Query(alias="secretAddress")], authorization: Authorization, body: Body
-) -> Response:
-    """204 stored; 401 not the owner, 413 too large, 409 exists."""
-    return _push(body, _BARE, lambda upload: services.secrets.push_web3(address, upload, authorization))
-
-
-@router.head("/secrets/web2")
-def has_web2(
-    services: Limited,
-    owner: Annotated[Text, Query(alias="ownerAddress")],
-    name: Annotated[Text, Query(alias="secretName")],
-) -> Response:
-    """204 present, 404 absent."""
-    return _found(services.secrets.exists(SecretKey.web2(owner, name)))
-
-
-@router.post("/secrets/web2")
-def push_web2(
-    services: Limited,
-    owner: Annotated[Text, Query(alias="ownerAddress")],
-    name: Annotated[Text, Query(alias="secretName")],
-    authorization: Authorization,
-    body: Body,
-) -> Response:
-    """204 stored; 401 not the owner, 413 too large, 409 exists."""
-    return _push(body, _BARE, lambda upload: services.secrets.push_web2(owner, name, upload, authorization))
-
-
-@router.put("/secrets/web2")
-def replace_web2(
-    services: Limited,
-    owner: Annotated[Text, Query(alias="ownerAddress")],
-    name: Annotated[Text, Query(alias="secretName")],
-    authorization: Authorization,
-    body: Body,
-) -> Response:
-    """204 changed or unchanged; 401 not the owner or a replay, 413 too large, 404 absent."""
-    return _push(body, _BARE, lambda upload: services.secrets.replace_web2(owner, name, upload, authorization))
-
-
-@router.head("/apps/{app}/secrets")
-def has_app(services: Limited, app: str) -> Response:
-    """204 present, 404 absent."""
-    return _found(services.secrets.exists(SecretKey.app(app)))
-
-
-@router.post("/apps/{app}/secrets")
-def push_app(services: Limited, app: str, authorization: Authorization, body: Body) -> Response:
-    """204 stored; 401, 413 and 409 with their texts."""
-    return _push(body, _APP, lambda upload: services.secrets.push_app(app, upload, authorization))
-
-
-@router.head("/requesters/{requester}/secrets/{key}")
-def has_requester(services: Limited, requester: str, key: str) -> Response:
-    """204 present, 404 absent, 400 malformed key."""
-    try:
-        return _found(services.secrets.exists_requester(requester, key))
-    except SecretNameError:
-        return Response(status_code=HTTPStatus.BAD_REQUEST)
-
-
-@router.post("/requesters/{requester}/secrets/{key}")
-def push_requester(services: Limited, requester: str, key: str, authorization: Authorization, body: Body) -> Response:
-    """204 stored; 401, 400 and 409 with their texts."""
-    return _push(
-        body, _REQUESTER, lambda upload: services.secrets.push_requester(requester, key, upload, authorization)
-    )
-
-
-@router.get("/tee/framework")
-def framework(services: Served) -> JSONResponse:
-    """The service's TEE framework as a JSON text."""
-    return JSONResponse(services.settings.framework.value)
-
-
-@router.get("/tee/properties/{name}")
-def first_properties(services: Served, name: str) -> Response:
-    """Properties of the first pipeline; 400 unknown framework, 409 not this service's."""
-    return _properties(services.settings, name, services.settings.pipelines[0])
-
-
-@router.get("/tee/properties/{name}/{version}")
-def properties(services: Served, name: str, version: str) -> Response:
-    """Properties of one framework version; 400 unknown framework, 404 unknown version, 409 not this service's."""
-    return _properties(services.settings, name, services.settings.pipeline(version))
-
-
-def _properties(settings: SmsSettings, name: str, pipeline: PipelineSettings | None) -> Response:
-    if name.upper() not in Framework.__members__:
-        return Response(status_code=HTTPStatus.BAD_REQUEST)
-    if pipeline is None:
-        return Response(status_code=HTTPStatus.NOT_FOUND)
-    if name.upper() != settings.framework:
-        return Response(status_code=HTTPStatus.CONFLICT)
-    return JSONResponse(settings.properties(pipeline).model_dump(mode="json", by_alias=True, exclude_none=True))
-
-
-@router.post("/tee/challenges/{task_id}")
-def challenge(services: Limited, task_id: str, authorization: Authorization) -> Response:
-    """200 the enclave challenge as lower-case text; 401 without a body for every refusal."""
-    try:
-        return PlainTextResponse(services.tee.challenge(task_id, authorization).lower())
-    except NotAuthorizedError:
-        return Response(status_code=HTTPStatus.UNAUTHORIZED)
-
-
-@router.post("/tee/sessions")
-def session(services: Limited, authorization: Authorization, body: RawBody) -> Response:
-    """200 session and provisioning address; else the official failure with its status."""
-    try:
-        asked = WorkerpoolAuthorization.model_validate_json(body or b"")
-    except ValidationError as error:
-        raise RequestValidationError([]) from error
-    try:
-        session_id = services.tee.open_session(asked, authorization)
-    except SessionRefusedError as error:
-        return _session_answer(error.failure.status, SessionAnswer(error=error.failure))
-    address = services.settings.provisioner_enclave_address
-    data = SessionData(session_id=session_id, secret_provisioning_url=address)
-    return _session_answer(200, SessionAnswer(data=data))
-
-
-def _session_answer(status: int, answer: SessionAnswer) -> JSONResponse:
-    return JSONResponse(answer.model_dump(by_alias=True, exclude_none=True), status_code=status)
-
-
-@router.get("/version")
+@_router.get("/version", response_class=PlainTextResponse)
 def version() -> PlainTextResponse:
     """The service's version."""
     return PlainTextResponse(__version__)
 
 
-@router.get("/metrics")
+@_router.get("/metrics")
 def metrics(services: Served) -> JSONResponse:
     """Numbers of stored secrets."""
     return JSONResponse(services.metrics.document())
+
+
+@_router.get("/swagger-ui/index.html", include_in_schema=False)
+def page(request: Request) -> HTMLResponse:
+    """The OpenAPI document for people: without scripts, and nothing from elsewhere."""
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return HTMLResponse(render(request.app.openapi()), headers=headers)

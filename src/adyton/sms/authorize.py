@@ -23,6 +23,7 @@ from adyton.chain.contracts import AssetKind, TaskStatus
 from adyton.sms import recipes
 from adyton.sms.chain_view import ChainView, DealFacts, Head, TaskFacts
 from adyton.sms.errors import NotAllowedError, SessionRefusedError
+from adyton.sms.signatures import Credential, Signatures, well_formed
 from adyton.sms.wire import AuthorizationError, Framework, SessionFailure, WorkerpoolAuthorization
 
 
@@ -57,28 +58,23 @@ class Authorized:
     deal: DealFacts
 
 
-def check_signer(challenge: Bytes32, signature: str, signer: str) -> None:
-    """Check that ``signer``, which the request names, made the signature.
-
-    Raises:
-        NotAllowedError: somebody else, or no signature at all.
-    """
-    found = recipes.signer_of(challenge, signature)
-    if found is None or found.lower() != signer.lower():
-        raise NotAllowedError(f"the signature is not by {signer[:64]}")
-
-
 def check_asset_owner(
-    view: ChainView, challenge: Bytes32, signature: str, asset: str, kinds: frozenset[AssetKind]
-) -> None:
-    """Check that the owner of a registered asset made the signature.
+    view: ChainView,
+    signatures: Signatures,
+    challenge: Bytes32,
+    credential: Credential,
+    asset: str,
+    *,
+    kinds: frozenset[AssetKind],
+) -> bytes:
+    """Check that the owner of a registered asset made the signature; returns its mark, see :class:`Signatures`.
 
     Raises:
         NotAllowedError: not an asset of ``kinds``, or signed by somebody else.
+        TooManyRequestsError: see :class:`Signatures`.
         UnavailableError: the chain cannot be read.
     """
-    signer = recipes.signer_of(challenge, signature)
-    if signer is None:
+    if well_formed(challenge, credential.signature) is None:
         raise NotAllowedError("the signature is malformed")
     try:
         address = parse_address(asset)
@@ -86,8 +82,10 @@ def check_asset_owner(
         raise NotAllowedError(f"{asset[:64]!r} is no address") from None
     if view.asset_kind(address) not in kinds:
         raise NotAllowedError(f"{address} is in no registry of {' or '.join(sorted(kinds))}s")
-    if view.owner(address) != signer:
-        raise NotAllowedError(f"the signature is not by the owner of {address}")
+    owner = view.owner(address)
+    if owner is None:
+        raise NotAllowedError(f"{address} has no owner")
+    return signatures.check(challenge, credential, owner)
 
 
 def check_fresh(head: Head, now: datetime, max_head_age_s: int) -> None:
@@ -106,7 +104,7 @@ def check_fresh(head: Head, now: datetime, max_head_age_s: int) -> None:
 
 
 def check_worker(authorization: WorkerpoolAuthorization, signature: str) -> None:
-    """Check 0: the worker that asks for a session signed the authorization hash.
+    """Check 0: the worker that asks for a session signed the authorization hash. A worker is no contract.
 
     Raises:
         SessionRefusedError: ``INVALID_AUTHORIZATION``.
@@ -115,72 +113,77 @@ def check_worker(authorization: WorkerpoolAuthorization, signature: str) -> None
         challenge = recipes.authorization_challenge(
             authorization.worker_wallet, authorization.chain_task_id, authorization.enclave_challenge
         )
-        check_signer(challenge, signature, authorization.worker_wallet)
-    except (InputError, NotAllowedError) as error:
-        raise SessionRefusedError(SessionFailure.INVALID_AUTHORIZATION, error.message) from error
-
-
-def authorize_session(
-    view: ChainView, authorization: WorkerpoolAuthorization, rules: Rules, now: datetime
-) -> Authorized:
-    """Checks 1 to 6 for ``/tee/sessions``.
-
-    Raises:
-        NotAuthorizedError: the first check that failed.
-    """
-    return _authorize(
-        view,
-        authorization.chain_task_id,
-        (authorization.worker_wallet, authorization.enclave_challenge),
-        authorization.signature.value,
-        rules=rules,
-        now=now,
-    )
-
-
-def authorize_challenge(view: ChainView, task_id: str, signature: str, rules: Rules, now: datetime) -> Authorized:
-    """Checks 1 to 6 for ``/tee/challenges``: worker and enclave challenge are empty.
-
-    Raises:
-        NotAuthorizedError: the first check that failed; a malformed signature before the chain is read.
-    """
-    try:
-        challenge = recipes.authorization_challenge("", task_id, "")
+        worker = parse_address(authorization.worker_wallet)
     except InputError as error:
-        raise NotAuthorizedError(AuthorizationError.EMPTY_PARAMS_UNAUTHORIZED, error.message) from error
-    if recipes.signer_of(challenge, signature) is None:
-        raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, "the signature is malformed")
-    return _authorize(view, task_id, ("", ""), signature, rules=rules, now=now)
+        raise SessionRefusedError(SessionFailure.INVALID_AUTHORIZATION, error.message) from error
+    if recipes.signer_of(challenge, signature) != worker:
+        raise SessionRefusedError(SessionFailure.INVALID_AUTHORIZATION, f"the signature is not by {worker}")
 
 
-def _authorize(
-    view: ChainView, task_id: str, subject: tuple[str, str], signature: str, *, rules: Rules, now: datetime
-) -> Authorized:
-    if not task_id:  # 1
-        raise NotAuthorizedError(AuthorizationError.EMPTY_PARAMS_UNAUTHORIZED, "no task id")
-    task, head = _task(view, task_id, rules, now)  # 2
-    _check_active(task, head, now)  # 3
-    deal = _deal(view, task.deal_id)  # 4
-    if tags.framework(deal.tag) != rules.framework:  # 5
-        raise NotAuthorizedError(
-            AuthorizationError.NO_MATCH_ONCHAIN_TYPE, f"tag {deal.tag} does not ask for {rules.framework}"
-        )
-    worker, enclave_challenge = subject
-    try:  # 6
-        challenge = recipes.authorization_challenge(worker, task_id, enclave_challenge)
-        check_signer(challenge, signature, deal.workerpool_owner)
-    except (InputError, NotAllowedError) as error:
-        raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, error.message) from error
-    return Authorized(task, deal)
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """Checks 1 to 6.
+
+    Attributes:
+        view: chain.
+        signatures: judge of the workerpool's signature.
+        rules: what this service accepts.
+    """
+
+    view: ChainView
+    signatures: Signatures
+    rules: Rules
+
+    def session(self, authorization: WorkerpoolAuthorization, client: str, now: datetime) -> Authorized:
+        """For ``/tee/sessions``.
+
+        Raises:
+            NotAuthorizedError: the first check that failed.
+            TooManyRequestsError: see :class:`Signatures`.
+        """
+        subject = (authorization.worker_wallet, authorization.enclave_challenge)
+        credential = Credential(authorization.signature.value, client)
+        return self._authorize(authorization.chain_task_id, subject, credential, now)
+
+    def challenge(self, task_id: str, credential: Credential, now: datetime) -> Authorized:
+        """For ``/tee/challenges``: worker and enclave challenge are empty.
+
+        Raises:
+            NotAuthorizedError, TooManyRequestsError: as :meth:`session`.
+        """
+        return self._authorize(task_id, ("", ""), credential, now)
+
+    def _authorize(self, task_id: str, subject: tuple[str, str], credential: Credential, now: datetime) -> Authorized:
+        if not task_id:  # 1
+            raise NotAuthorizedError(AuthorizationError.EMPTY_PARAMS_UNAUTHORIZED, "no task id")
+        worker, enclave_challenge = subject
+        try:
+            word = parse_bytes32(task_id)
+            challenge = recipes.authorization_challenge(worker, task_id, enclave_challenge)
+        except InputError as error:  # no such task can be
+            raise NotAuthorizedError(AuthorizationError.GET_CHAIN_TASK_FAILED, error.message) from error
+        if well_formed(challenge, credential.signature) is None:  # part of 6, ahead of it: it costs no call
+            raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, "the signature is malformed")
+        task, head = _task(self.view, word, self.rules, now)  # 2
+        _check_active(task, head, now)  # 3
+        deal = _deal(self.view, task.deal_id)  # 4
+        if tags.framework(deal.tag) != self.rules.framework:  # 5
+            raise NotAuthorizedError(
+                AuthorizationError.NO_MATCH_ONCHAIN_TYPE, f"tag {deal.tag} does not ask for {self.rules.framework}"
+            )
+        try:  # 6
+            self.signatures.check(challenge, credential, deal.workerpool_owner)
+        except (NotAllowedError, UnavailableError) as error:
+            raise NotAuthorizedError(AuthorizationError.INVALID_SIGNATURE, error.message) from error
+        return Authorized(task, deal)
 
 
-def _task(view: ChainView, task_id: str, rules: Rules, now: datetime) -> tuple[TaskFacts, Head]:
+def _task(view: ChainView, word: Bytes32, rules: Rules, now: datetime) -> tuple[TaskFacts, Head]:
     try:
-        word = parse_bytes32(task_id)
         head = view.head()
         check_fresh(head, now, rules.max_head_age_s)
         task = view.task(word)
-    except (InputError, UnavailableError) as error:
+    except UnavailableError as error:
         raise NotAuthorizedError(AuthorizationError.GET_CHAIN_TASK_FAILED, error.message) from error
     if task is None or task.deal_id == ZERO_BYTES32:
         raise NotAuthorizedError(AuthorizationError.GET_CHAIN_TASK_FAILED, f"no task {word}")

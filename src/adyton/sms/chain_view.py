@@ -10,6 +10,7 @@ from typing import Protocol
 
 from adyton.base.types import ZERO_ADDRESS, Address, Bytes32
 from adyton.chain.contracts import AssetKind, TaskStatus
+from adyton.chain.orders import DatasetOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class DealFacts:
     deal_id: Bytes32
     app: Address
     dataset: Address
+    workerpool: Address
     workerpool_owner: Address
     requester: Address
     beneficiary: Address
@@ -71,6 +73,21 @@ class DatasetFacts:
     checksum: Bytes32
 
 
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """What the chain says of a dataset order, for one deal.
+
+    Attributes:
+        signed: the dataset's owner signed it, or a contract owner says so, or it was presigned on chain.
+        consumed: how much of its volume is used; all of it when the order was revoked.
+        members: pairs of a restriction and an address of the deal that belongs to its group (ERC-734).
+    """
+
+    signed: bool
+    consumed: int
+    members: frozenset[tuple[Address, Address]] = frozenset()
+
+
 class ChainView(Protocol):
     """Reads of the chain.
 
@@ -98,3 +115,16 @@ class ChainView(Protocol):
 
     def asset_kind(self, address: Address) -> AssetKind | None:
         """The registry that made ``address``, if one did."""
+
+    def order_facts(self, order: DatasetOrder, deal: DealFacts) -> OrderFacts:
+        """What decides whether a dataset order goes with a deal."""
+
+    def accepts_signature(self, account: Address, digest: bytes, signature: bytes) -> bool | None:
+        """What a contract account says of a signature over 32 bytes (ERC-1271); None when it is none."""
+
+
+class NodeView(ChainView, Protocol):
+    """The chain as one node shows it."""
+
+    def block_hash(self, number: int) -> Bytes32 | None:
+        """The hash of a block; None when the node does not have it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adyton.base.errors import AdytonError, InputError, NotFoundError
+from adyton.base.errors import AdytonError, InputError, NotFoundError, UnavailableError
 from adyton.sms.wire import SessionFailure
 
 
@@ -80,3 +80,44 @@ class DatabaseRowError(AdytonError):
     """A stored row does not decrypt at its place: it was altered, moved or made under another key."""
 
     code = "sms.database.row"
+
+
+class BackupError(AdytonError):
+    """An operation on backups failed; nothing is known to have changed (500 on the wire)."""
+
+    code = "sms.backup.failed"
+
+
+class BackupNotFoundError(NotFoundError):
+    """The named storage folder, or a file of the named backup, is not there (404 on the wire)."""
+
+    code = "sms.backup.not_found"
+
+
+class BackupBusyError(AdytonError):
+    """Another operation on backups is running (429 on the wire)."""
+
+    code = "sms.backup.busy"
+    hint = "only one operation on backups runs at a time; try again when it has ended"
+
+
+class BulkError(AdytonError):
+    """The datasets of a bulk task cannot be had: unreachable, not what their CID names, malformed, or none usable."""
+
+    code = "sms.bulk"
+
+
+class AttestationServerError(UnavailableError):
+    """None of the configured attestation servers answers."""
+
+    code = "sms.attestation_server"
+
+
+class TooManyRequestsError(AdytonError):
+    """The client has used up what it may ask for (429 on the wire); ``retry_after_s`` says when to come back."""
+
+    code = "sms.rate"
+
+    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code, hint=f"try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s

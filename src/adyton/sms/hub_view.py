@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from adyton.base.errors import NotFoundError, UnavailableError
-from adyton.base.types import Address, Bytes32
+from adyton.base.types import ZERO_ADDRESS, Address, Bytes32
 from adyton.chain import multiaddr
-from adyton.chain.abi import AbiError
+from adyton.chain.abi import AbiError, Function
+from adyton.chain.calldata import IS_REGISTERED
 from adyton.chain.contracts import AssetKind, Hub, Registries, owner_of, read_app, read_dataset
+from adyton.chain.eip712 import Domain
+from adyton.chain.orders import DatasetOrder
 from adyton.chain.rpc import RevertError, RpcError
-from adyton.sms.chain_view import AppFacts, DatasetFacts, DealFacts, Head, TaskFacts
+from adyton.sms.chain_view import AppFacts, DatasetFacts, DealFacts, Head, OrderFacts, TaskFacts
 
 T = TypeVar("T")
+_IS_VALID_SIGNATURE: Final = Function("isValidSignature(bytes32,bytes)", "(bytes4)")
+_MAGIC: Final = "0x1626ba7e"  # ERC-1271: the selector of that function
+_KEY_HAS_PURPOSE: Final = Function("keyHasPurpose(bytes32,uint256)", "(bool)")
+_MAX_KINDS: Final = 10_000  # assets whose registry is remembered
+_GROUP_MEMBER: Final = 4  # PoCo's purpose of a member in an ERC-734 group
 _PEER_PREFIX: Final = "/p2p/"  # how the multiaddress of an IPFS path reads back; programs expect the path
 
 
@@ -30,6 +39,8 @@ class HubView:
         self._hub = hub
         self._chain_id = chain_id
         self._registries: Registries | None = None
+        self._domain: Domain | None = None
+        self._kinds: OrderedDict[Address, AssetKind] = OrderedDict()
         self._lock = threading.Lock()
 
     def head(self) -> Head:
@@ -37,6 +48,13 @@ class HubView:
         self._known_registries()
         block = _ask(self._hub.rpc.head)
         return Head(block.number, block.timestamp)
+
+    def block_hash(self, number: int) -> Bytes32 | None:
+        """The hash of a block."""
+        try:
+            return _ask(lambda: self._hub.rpc.block(number)).hash
+        except NotFoundError:
+            return None
 
     def task(self, task_id: Bytes32) -> TaskFacts | None:
         """A task that was initialized."""
@@ -58,6 +76,7 @@ class HubView:
             deal_id=deal_id,
             app=deal.app.pointer,
             dataset=deal.dataset.pointer,
+            workerpool=deal.workerpool.pointer,
             workerpool_owner=deal.workerpool.owner,
             requester=deal.requester,
             beneficiary=deal.beneficiary,
@@ -95,11 +114,59 @@ class HubView:
     def asset_kind(self, address: Address) -> AssetKind | None:
         """The registry that made ``address``, if one did."""
         registries = self._known_registries()
-        for kind in AssetKind:
-            registry = registries.of(kind)
-            if _ask(lambda registry=registry: registry.is_registered(address)):  # type: ignore[misc]
-                return kind
-        return None
+        with self._lock:
+            known = self._kinds.get(address)
+        if known is not None:
+            return known
+        calls = [(registries.of(kind).address, IS_REGISTERED, (address,)) for kind in AssetKind]
+        found = _ask(lambda: self._hub.rpc.read_many(calls))
+        kind = next((kind for kind, registered in zip(AssetKind, found, strict=True) if registered), None)
+        if kind is not None:
+            with self._lock:
+                self._kinds[address] = kind  # for ever: registries forget nothing
+                if len(self._kinds) > _MAX_KINDS:
+                    self._kinds.popitem(last=False)
+        return kind
+
+    def order_facts(self, order: DatasetOrder, deal: DealFacts) -> OrderFacts:
+        """What decides whether a dataset order goes with a deal; the hub judges the signature itself."""
+        if self._domain is None:
+            self._domain = _ask(self._hub.domain)
+        order_hash, owner = order.hash(self._domain), self.owner(order.dataset)
+        if owner is None:
+            return OrderFacts(signed=False, consumed=0)
+        sign = bytes.fromhex(order.sign[2:])
+        return OrderFacts(
+            signed=_ask(lambda: self._hub.verify_presignature_or_signature(owner, order_hash, sign)),
+            consumed=_ask(lambda: self._hub.view_consumed(order_hash)),
+            members=frozenset(
+                (group, member)
+                for group, member in (
+                    (order.apprestrict, deal.app),
+                    (order.workerpoolrestrict, deal.workerpool),
+                    (order.requesterrestrict, deal.requester),
+                )
+                if group not in {ZERO_ADDRESS, member} and self._is_member(group, member)
+            ),
+        )
+
+    def _is_member(self, group: Address, member: Address) -> bool:
+        word = "0x" + "00" * 12 + member[2:].lower()
+        return self._contract_says(group, _KEY_HAS_PURPOSE, word, _GROUP_MEMBER) is True
+
+    def accepts_signature(self, account: Address, digest: bytes, signature: bytes) -> bool | None:
+        """What a contract account says of a signature (ERC-1271)."""
+        found = self._contract_says(account, _IS_VALID_SIGNATURE, "0x" + digest.hex(), signature)
+        return None if found is None else found == _MAGIC
+
+    def _contract_says(self, contract: Address, function: Function, *values: Any) -> Any:  # noqa: ANN401
+        """A foreign contract's answer; None when there is none, False when it reverts or burns all its gas."""
+        try:
+            return self._hub.rpc.read(contract, function, *values)
+        except RpcError:  # anybody's contract, so its failure is no failure of the node
+            return False
+        except AbiError:
+            return None
 
     def _known_registries(self) -> Registries:
         with self._lock:

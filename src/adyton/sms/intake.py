@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, HTTPException, Query, Request
+from fastapi import Depends, HTTPException, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from adyton.base.errors import AdytonError
 from adyton.base.secret import Secret
 from adyton.sms.composition import Services
+from adyton.sms.edge import client_of
+from adyton.sms.errors import TooManyRequestsError
 from adyton.sms.service import Upload
+from adyton.sms.signatures import MAX_SIGNATURE_BYTES, Credential
 
 MAX_READ_BYTES: Final = 64 << 10
 """How much of a body is kept. Up to here the signature is still checked before the size, as officially."""
@@ -19,18 +26,18 @@ MAX_READ_BYTES: Final = 64 << 10
 MAX_DISCARDED_BYTES: Final = 512 << 10
 """A longer body is read and dropped up to here, so that its sender sees the answer; then the connection is closed."""
 
+_MAX_HEADER: Final = 2 * MAX_SIGNATURE_BYTES + 2
+_signature_header = APIKeyHeader(
+    name="Authorization",
+    scheme_name="signature",
+    description="The bare EIP-191 signature, `0x` and 130 hex digits, or a contract account's (ERC-1271).",
+    auto_error=False,
+)
+
 
 def _services(request: Request) -> Services:
     found: Services = request.app.state.services
     return found
-
-
-def _limited(request: Request) -> Services:
-    """For what anybody may cause: existence checks, reads of the chain, rows in the database."""
-    services = _services(request)
-    if not services.limiter.allow(request.client.host if request.client else ""):
-        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS)
-    return services
 
 
 async def raw_body(request: Request) -> bytes | None:
@@ -57,20 +64,37 @@ def _upload(body: Annotated[bytes | None, Depends(raw_body)]) -> Upload | None:
     return Upload(Secret(text), len(body))
 
 
-async def bad_request(request: Request, _error: Exception) -> JSONResponse:
-    """Missing headers, parameters and malformed bodies, in the form of the official service's framework."""
-    body = {
+def _credential(request: Request, signature: Annotated[str | None, Security(_signature_header)]) -> Credential:
+    if signature is None or len(signature) > _MAX_HEADER:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the signature is missing or too long")
+    return Credential(signature, client_of(request.scope))
+
+
+async def official_error(request: Request, error: Exception) -> JSONResponse:
+    """What no use case answered, in the form of the official service's framework: 400, 404, 405, 500."""
+    status, headers = HTTPStatus.INTERNAL_SERVER_ERROR, None
+    if isinstance(error, RequestValidationError):
+        status = HTTPStatus.BAD_REQUEST
+    elif isinstance(error, StarletteHTTPException):
+        status, headers = HTTPStatus(error.status_code), error.headers
+    body: dict[str, Any] = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "status": 400,
-        "error": "Bad Request",
+        "status": int(status),
+        "error": status.phrase,
         "path": request.url.path,
     }
-    return JSONResponse(body, status_code=HTTPStatus.BAD_REQUEST)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def too_many(_request: Request, error: Exception) -> JSONResponse:
+    """429 with the time to come back."""
+    after = error.retry_after_s if isinstance(error, TooManyRequestsError) else 1
+    code = error.code if isinstance(error, AdytonError) else ""
+    return JSONResponse({"code": code}, status_code=429, headers={"Retry-After": str(after)})
 
 
 Served = Annotated[Services, Depends(_services)]
-Limited = Annotated[Services, Depends(_limited)]
 RawBody = Annotated[bytes | None, Depends(raw_body)]
-Authorization = Annotated[str, Header(max_length=1024)]
+Authorization = Annotated[Credential, Depends(_credential)]
 Body = Annotated[Upload | None, Depends(_upload)]
 Text = Annotated[str, Query(max_length=2048)]

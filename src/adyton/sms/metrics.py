@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adyton.base.clock import Clock, utc_now
-from adyton.sms.repo import CHALLENGE, Repo, StoreError
+from adyton.sms.repo import CHALLENGE
+from adyton.sms.storage import Storage, StoreError
 from adyton.sms.tables import Kind
 
 _UNKNOWN: Final = -1  # shown when counting fails
@@ -35,7 +37,9 @@ class SecretsMetrics(Collector):
         clock: source of time.
     """
 
-    def __init__(self, repo: Repo, *, version: str, framework: str, refresh_s: int, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, repo: Storage, *, version: str, framework: str, refresh_s: float, clock: Clock = utc_now
+    ) -> None:
         self._repo = repo
         self._version = version
         self._framework = framework
@@ -44,7 +48,13 @@ class SecretsMetrics(Collector):
         self._lock = threading.Lock()
         self._stored_at = 0.0
         self._stored: dict[str, int] | None = None
+        self._outcomes: Counter[tuple[str, str]] = Counter()
         self._initial = self._stored_counts() or {}
+
+    def count(self, operation: str, outcome: str) -> None:
+        """Count what came of a request; both texts are from small fixed sets."""
+        with self._lock:
+            self._outcomes[operation, outcome] += 1
 
     def document(self) -> dict[str, dict[str, dict[str, str | int]]]:
         """The body of ``/metrics``. Nothing is cached here, so that count is zero."""
@@ -76,6 +86,14 @@ class SecretsMetrics(Collector):
         )
         info.add_metric([self._version, "iexec-sms", self._framework], 1)
         yield info
+        outcomes = CounterMetricFamily(
+            "adyton_sms_outcomes", "What came of writes and of requests about tasks.", labels=["operation", "outcome"]
+        )
+        with self._lock:
+            counted = dict(self._outcomes)
+        for labels, value in sorted(counted.items()):
+            outcomes.add_metric(labels, value)
+        yield outcomes
 
     def _stored_counts(self) -> dict[str, int] | None:
         now = self._clock().timestamp()

@@ -6,6 +6,7 @@ signature over its 32 raw bytes. Inputs are hashed as received: hex addresses ar
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +20,7 @@ from adyton.chain.wallet import SignatureError, Wallet, personal_digest, recover
 
 DOMAIN: Final = "IEXEC_SMS_DOMAIN"
 APP_SECRET_INDEX: Final = "1"  # noqa: S105  # the one index an app secret can have
+_SIGNATURE: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{130})")
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1 (SEC 2)
 
 
@@ -88,21 +90,15 @@ def sign_afresh(challenge: Bytes32, wallet: Wallet) -> str:
     return next(to_hex(raw) for raw in candidates if signer_of(challenge, raw.hex()) == wallet.address)
 
 
-def signature_bytes(signature: str) -> bytes:
-    """The one byte form of a signature whose signer :func:`signer_of` found, whatever its spelling.
-
-    Raises:
-        ValueError: not hex text.
-    """
-    return bytes.fromhex(signature[2:] if signature[:2] in {"0x", "0X"} else signature)
-
-
 def signer_of(challenge: Bytes32, signature: str) -> Address | None:
     """Who signed ``challenge``, or None when the text is no 65-byte signature with v 27 or 28 and a low s.
 
     Reading stops there: the official service answers 500 to a short signature, we treat it as the bad one it is.
     """
+    match = _SIGNATURE.fullmatch(signature)
+    if match is None:
+        return None
     try:
-        return recover_personal(word_bytes(challenge), signature_bytes(signature))
-    except (ValueError, InputError, SignatureError):
+        return recover_personal(word_bytes(challenge), bytes.fromhex(match[1]))
+    except (InputError, SignatureError):
         return None

@@ -1,15 +1,27 @@
-"""The tables, and the keys that rows are found by. Values are encrypted; keys, counts and deadlines are in clear."""
+"""The tables, and the keys that rows are found by. Values are encrypted; keys, counts and deadlines are in clear.
+
+The schema is made by :mod:`adyton.sms.migrations` only; a test compares what they make with what is declared here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
 
+from adyton.base.auditchain import AuditChain
+from adyton.base.errors import AdytonError
 from adyton.sms.recipes import APP_SECRET_INDEX
 
 metadata = MetaData()
+
+
+class AuditError(AdytonError):
+    """The audit log is not the one that was written."""
+
+    code = "sms.audit.broken"
+
 
 secrets_table = Table(
     "secret",
@@ -41,13 +53,7 @@ marker_table = Table(
     Column("id", Integer, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-audit_table = Table(
-    "audit",
-    metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("entry", Text, nullable=False),
-    Column("mac", String(64), nullable=False),
-)
+audit_chain = AuditChain(metadata, b"adyton/sms/audit/2", AuditError)
 
 
 class Kind(StrEnum):
@@ -87,6 +93,11 @@ class SecretKey:
         """A named requester secret; its name is case-sensitive."""
         return cls(Kind.REQUESTER, requester.lower(), key)
 
-    def context(self, version: int) -> tuple[bytes, ...]:
-        """What the value is bound to."""
-        return (b"secret", self.kind.encode(), self.owner.encode(), self.name.encode(), str(version).encode())
+    def place(self, version: int) -> tuple[bytes, ...]:
+        """What the value is bound to, beside its table and database."""
+        return (self.kind.encode(), self.owner.encode(), self.name.encode(), str(version).encode())
+
+
+def challenge_place(task_id: str, address: str, final_deadline: int) -> tuple[bytes, ...]:
+    """What a challenge's private key is bound to, beside its table and database."""
+    return (task_id.encode(), address.encode(), str(final_deadline).encode())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ from adyton.base.types import ZERO_ADDRESS, Address
 from adyton.chain.params import DealParams
 from adyton.chain.params import parse as parse_params
 from adyton.sms.authorize import Authorized
+from adyton.sms.bulk import BulkDataset, Files, judge_slice, read_slice
 from adyton.sms.chain_view import AppFacts, ChainView, DatasetFacts, DealFacts, TaskFacts
 from adyton.sms.errors import SessionRefusedError
 from adyton.sms.tables import SecretKey
@@ -44,6 +45,7 @@ class TaskDescription:
     params: DealParams
     app: AppFacts
     dataset: DatasetFacts | None
+    bulk: tuple[BulkDataset, ...] = ()
 
     @property
     def has_callback(self) -> bool:
@@ -58,7 +60,12 @@ class TaskDescription:
     @property
     def needs_pre_compute(self) -> bool:
         """Whether there is anything to fetch."""
-        return self.needs_dataset or bool(self.params.input_files) or bool(self.params.bulk_cid)
+        return self.needs_dataset or bool(self.params.input_files) or self.bulk_cid is not None
+
+    @property
+    def bulk_cid(self) -> str | None:
+        """The list of slices of a bulk deal."""
+        return (self.params.bulk_cid or "").strip() or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class TaskSecrets:
     app: Secret[str] | None = None
     requester: dict[int, Secret[str]] = field(default_factory=dict)
     beneficiary_key: Secret[str] | None = None
+    bulk_keys: dict[Address, Secret[str]] = field(default_factory=dict)
     storage_token: Secret[str] | None = None
     default_proxy: Secret[str] | None = None
 
@@ -105,6 +113,19 @@ def describe(view: ChainView, authorized: Authorized) -> TaskDescription:
             SessionFailure.GET_TASK_DESCRIPTION_FAILED, f"the app or dataset of deal {deal.deal_id} cannot be read"
         )
     return TaskDescription(authorized.task, deal, parse_params(deal.params), app, dataset)
+
+
+def with_bulk(view: ChainView, files: Files, task: TaskDescription) -> TaskDescription:
+    """The same with the datasets of its slice, where it is a bulk task.
+
+    Raises:
+        BulkError: they cannot be had, or none may be used.
+        UnavailableError: the chain cannot be read.
+    """
+    if task.bulk_cid is None:
+        return task
+    orders = read_slice(files, task.bulk_cid, task.task.index)
+    return replace(task, bulk=judge_slice(view, orders, task.deal))
 
 
 class _Mrenclave(BaseModel):
@@ -179,6 +200,11 @@ def read_secrets(
         dataset_key=read(SecretKey.web3(deal.dataset)) if task.needs_dataset else None,
         app=read(SecretKey.app(deal.app)),
         requester=requester,
+        bulk_keys={
+            dataset.address: key
+            for dataset in task.bulk
+            if dataset.facts is not None and (key := read(SecretKey.web3(dataset.address))) is not None
+        },
         beneficiary_key=_web2(read, deal.beneficiary, RESULT_ENCRYPTION_KEY) if encrypts else None,
         storage_token=_storage_token(read, task, worker) if stores else None,
         default_proxy=_web2(read, deal.workerpool_owner, RESULT_PROXY_URL) if defaults_proxy else None,

@@ -95,7 +95,7 @@ class _Wire(BaseModel):
 class SignatureValue(_Wire):
     """A signature in its official envelope."""
 
-    value: str = Field(max_length=200)
+    value: str = Field(max_length=4200)  # a contract account's (ERC-1271) may be long
 
 
 class WorkerpoolAuthorization(_Wire):

@@ -27,8 +27,8 @@ class AuditLine:
 def sms_audit(folder: Path) -> list[AuditLine]:
     """The record of an SMS, oldest first."""
     return [
-        AuditLine(seq, mac, datetime.fromisoformat(entry["at"]), entry["event"], entry["fields"])
-        for seq, mac, entry in _rows(folder / "sms.sqlite3", "SELECT seq, mac, entry FROM audit ORDER BY seq")
+        AuditLine(seq, link, datetime.fromisoformat(entry["at"]), entry["event"], entry["fields"])
+        for seq, link, entry in _rows(folder / "sms.sqlite3", "SELECT seq, hash, record FROM audit ORDER BY seq")
     ]
 
 
