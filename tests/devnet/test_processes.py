@@ -51,8 +51,9 @@ def test_services_are_ready_when_start_returns_and_gone_after_stop(supervisor: S
 def test_a_service_that_ends_while_starting_is_reported_with_its_last_words(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    with pytest.raises(ServiceFailedError, match="no such chain") as caught:
+    with pytest.raises(ServiceFailedError, match="broken ended with status 1") as caught:
         supervisor.start(spec(tmp_path, "broken", "import sys; sys.exit('no such chain')"))
+    assert "no such chain\n" in caught.value.hint
     assert "broken.log" in caught.value.hint
 
 

@@ -1,7 +1,7 @@
 """How a command says that it refuses: what, what to do about it, and the code; one form for all commands.
 
 Messages name files of images and values of evidence, which strangers wrote: whatever would steer the terminal is shown
-as an escape.
+as an escape. A hint is our own and may have several lines, as a service's last words do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def show_refusal(command: str, error: AdytonError) -> None:
-    """Write an error to standard error, on one line each."""
+    """Write an error to standard error: what, what to do about it, and the code."""
     indent = " " * (len(command) + 2)
-    hint = f"{indent}{plain(error.hint)}\n" if error.hint else ""
-    sys.stderr.write(f"{command}: {plain(error.message)}\n{hint}{indent}({error.code})\n")
+    hints = error.hint.split("\n") if error.hint else []
+    lines = [plain(line) for line in (error.message, *hints, f"({error.code})")]
+    sys.stderr.write(f"{command}: " + f"\n{indent}".join(lines) + "\n")
 
 
 def plain(text: str) -> str:

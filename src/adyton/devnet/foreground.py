@@ -155,7 +155,8 @@ def _follow(
             return Network.read(paths)
         if process.poll() is not None:
             reason = status.message if status is not None and status.message else f"see {paths.supervisor_log}"
-            raise ServiceFailedError(f"the network did not start: {reason}")
+            what, _, why = reason.partition("\n")
+            raise ServiceFailedError(f"the network did not start: {what}", hint=why)
         time.sleep(0.1)
     process.terminate()
     raise ServiceFailedError(

@@ -179,16 +179,15 @@ class Supervisor:
         spec = service.spec
         if service.process.poll() is not None:
             raise ServiceFailedError(
-                f"{spec.name} ended with status {service.process.returncode} while starting\n{_tail(spec.log_file)}",
-                hint=f"its whole log is {spec.log_file}",
+                f"{spec.name} ended with status {service.process.returncode} while starting",
+                hint=f"{_tail(spec.log_file)}\nits whole log is {spec.log_file}",
             )
         if spec.healthy():
             service.ready_s = waited_s
         elif waited_s > spec.ready_timeout_s:
             raise ServiceFailedError(
-                f"{spec.name} did not answer at {spec.endpoint} within {spec.ready_timeout_s:.0f} s\n"
-                + _tail(spec.log_file),
-                hint=f"its whole log is {spec.log_file}",
+                f"{spec.name} did not answer at {spec.endpoint} within {spec.ready_timeout_s:.0f} s",
+                hint=f"{_tail(spec.log_file)}\nits whole log is {spec.log_file}",
             )
 
     def _restart(self, service: Service) -> None:
