@@ -20,14 +20,14 @@ import dcap_qvl
 from row import Row
 
 from adyton.attestation.anchors import INTEL
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.judge import read_pck
-from adyton.attestation.pck import CaKind
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.dcap.pck import CaKind
+from adyton.attestation.dcap.verify import Verifier, verify_quote
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.sgx import Attributes, Flag, ReportBody
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.sgx import Attributes, Flag, ReportBody
 from adyton.attestation.verdict import EvidenceKind
-from adyton.attestation.verify import Verifier, verify_quote
 from adyton.enclave.sigstruct import new_signer, sign
 from adyton.platform.simulated.cpu import FusedSecrets, SimulatedCpu
 from adyton.platform.simulated.pki import SimulatedVendor

@@ -22,13 +22,13 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from row import Row
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.verify import Verifier
 from adyton.attestation.evidence import VerifiedEvidence
-from adyton.attestation.handshake import AttestedClient, AttestedServer, Identity
+from adyton.attestation.formats.sgx import Attributes, Flag
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.ratls import claimed_nonce, make_certificate
-from adyton.attestation.sgx import Attributes, Flag
-from adyton.attestation.verify import Verifier
+from adyton.attestation.ratls.certificate import claimed_nonce, make_certificate
+from adyton.attestation.ratls.handshake import AttestedClient, AttestedServer, Identity
 from adyton.base.clock import utc_now
 from adyton.base.errors import AdytonError
 from adyton.base.secret import Secret

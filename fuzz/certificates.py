@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from fuzz.specimen import NOW, Maker
 
 from adyton.attestation.chain import LIBRARY_ERRORS
+from adyton.attestation.dcap.pck import SGX_EXTENSION, PckExtension
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.pck import SGX_EXTENSION, PckExtension
 from fuzz import bytewise
 
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)

@@ -14,7 +14,7 @@ from fuzz.certificates import reissue_chain, reissue_crl
 from fuzz.specimen import Specimen
 
 from adyton.attestation.chain import LIBRARY_ERRORS
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.errors import AttestationError
 from fuzz import bytewise
 

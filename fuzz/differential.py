@@ -30,12 +30,12 @@ from fuzz.level_mutators import LEVEL_MUTATORS
 from fuzz.quote_mutators import QUOTE_MUTATORS
 from fuzz.specimen import Specimen, real, simulated
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.verify import verify_quote
 from adyton.attestation.errors import AttestationError
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.sgx import ReportBody
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.sgx import ReportBody
-from adyton.attestation.verify import verify_quote
 
 # dcap-qvl cannot accept debug enclaves, so ours does not tolerate them here; everything else that can be, it does.
 TOLERATED: Final = frozenset(Weakness) - {Weakness.DEBUG_MODE}

@@ -13,10 +13,10 @@ from fuzz.certificates import reissue_chain
 from fuzz.specimen import Maker, Specimen, point
 
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.layout import Structure
-from adyton.attestation.quote import Quote, parse_quote
-from adyton.attestation.sgx import Attributes, Flag
-from adyton.attestation.tdx import TdReport
+from adyton.attestation.formats.layout import Structure
+from adyton.attestation.formats.quote import Quote, parse_quote
+from adyton.attestation.formats.sgx import Attributes, Flag
+from adyton.attestation.formats.tdx import TdReport
 from adyton.base.errors import InputError
 from fuzz import bytewise
 

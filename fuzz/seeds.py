@@ -25,11 +25,12 @@ from tests.cas.documents import iexec_document
 from tests.enclave.handmade import manifest as handmade_manifest
 from tests.platform.world import World, signer
 
-from adyton.attestation import bundle, tls_forms
-from adyton.attestation.pck import SGX_EXTENSION
-from adyton.attestation.ratls import make_certificate
-from adyton.attestation.report_data import Claims, claims_bytes, legacy_report_data, report_data
-from adyton.attestation.sgx import KeyName, KeyPolicy, KeyRequest, TargetInfo
+from adyton.attestation.collateral import bundle
+from adyton.attestation.dcap.pck import SGX_EXTENSION
+from adyton.attestation.formats.report_data import Claims, claims_bytes, legacy_report_data, report_data
+from adyton.attestation.formats.sgx import KeyName, KeyPolicy, KeyRequest, TargetInfo
+from adyton.attestation.ratls import forms as tls_forms
+from adyton.attestation.ratls.certificate import make_certificate
 from adyton.attestation.verdict import EvidenceKind
 from adyton.enclave.sigstruct import sign
 from adyton.platform.sealing import seal

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import Body, CertificationType, Quote, QuoteHeader, TeeType, parse_quote
-from adyton.attestation.sgx import Attributes, Flag, ReportBody
-from adyton.attestation.tdx import XFAM_FIXED1, TdFlag, TdReport, TdReport15
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.formats.quote import Body, CertificationType, Quote, QuoteHeader, TeeType, parse_quote
+from adyton.attestation.formats.sgx import Attributes, Flag, ReportBody
+from adyton.attestation.formats.tdx import XFAM_FIXED1, TdFlag, TdReport, TdReport15
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import new_signer

@@ -16,20 +16,25 @@ from typing import Any, Final
 
 from fuzz.specimen import NOW, Maker, simulated
 
-from adyton.attestation import bundle, chain, cose, envelope, material, pccs, pck, policyfile, ratls, tls_forms
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.layout import Structure
-from adyton.attestation.nitro import appraise_document
-from adyton.attestation.nitro_document import parse_document
+from adyton.attestation import chain, envelope, material, policyfile
+from adyton.attestation.collateral import bundle, pccs
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap import pck
+from adyton.attestation.dcap.quote_verdict import appraise_quote
+from adyton.attestation.dcap.tcb import parse_qe_identity, parse_tcb_info
+from adyton.attestation.formats.layout import Structure
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.report_data import Claims, read_claims
+from adyton.attestation.formats.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
+from adyton.attestation.formats.tdx import TdReport, TdReport15
+from adyton.attestation.nitro import cose
+from adyton.attestation.nitro.appraise import appraise_document
+from adyton.attestation.nitro.document import parse_document
 from adyton.attestation.policy import HealthPolicy
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.quote_verdict import appraise_quote
-from adyton.attestation.report_data import Claims, read_claims
-from adyton.attestation.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
-from adyton.attestation.snp import appraise_report
-from adyton.attestation.snp_report import parse_report
-from adyton.attestation.tcb import parse_qe_identity, parse_tcb_info
-from adyton.attestation.tdx import TdReport, TdReport15
+from adyton.attestation.ratls import certificate as ratls
+from adyton.attestation.ratls import forms as tls_forms
+from adyton.attestation.snp.appraise import appraise_report
+from adyton.attestation.snp.report import parse_report
 from adyton.base.errors import AdytonError
 from adyton.base.yamltree import load_tree
 from adyton.cas.session import parse_session

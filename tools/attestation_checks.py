@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from adyton.attestation import checks, nitro, ratls, snp
+from adyton.attestation import checks
+from adyton.attestation.nitro import appraise as nitro
+from adyton.attestation.ratls import certificate as ratls
+from adyton.attestation.snp import appraise as snp
 
 PAGE = Path(__file__).parents[1] / "docs" / "attestation.md"
 TABLES: Mapping[str, Mapping[str, str]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.platform.world import World
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.platform.world import World
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.evidence import VerifiedEvidence
-from adyton.attestation.handshake import AttestedClient, AttestedServer, HandshakeError, Identity
+from adyton.attestation.formats.report_data import CAS_CONFIG, CAS_SERVER
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.ratls import claimed_nonce, make_certificate, verify_certificate
-from adyton.attestation.report_data import CAS_CONFIG, CAS_SERVER
+from adyton.attestation.ratls.certificate import claimed_nonce, make_certificate, verify_certificate
+from adyton.attestation.ratls.handshake import AttestedClient, AttestedServer, HandshakeError, Identity
 from adyton.base.errors import AdytonError
 from adyton.cas.nonces import NonceBook
 

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fuzz.specimen import NOW, Maker, enclave_body, point
 
 from adyton.attestation import chain
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import Quote
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.formats.quote import Quote
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.secret import Secret
 from adyton.platform.simulated import pki

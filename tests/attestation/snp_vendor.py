@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from adyton.attestation import der
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.snp_report import (
+from adyton.attestation.formats import der
+from adyton.attestation.snp.report import (
     NO_MIGRATION_AGENT,
     Generation,
     GuestPolicy,

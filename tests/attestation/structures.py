@@ -8,10 +8,10 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.layout import Structure
-from adyton.attestation.quote import Body, BodyType, Quote, QuoteHeader, TeeType
-from adyton.attestation.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
-from adyton.attestation.tdx import TdReport, TdReport15
+from adyton.attestation.formats.layout import Structure
+from adyton.attestation.formats.quote import Body, BodyType, Quote, QuoteHeader, TeeType
+from adyton.attestation.formats.sgx import Attributes, KeyRequest, Report, ReportBody, TargetInfo
+from adyton.attestation.formats.tdx import TdReport, TdReport15
 
 S = TypeVar("S", bound=Structure)
 

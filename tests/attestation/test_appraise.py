@@ -8,7 +8,7 @@ from tests.attestation.snp_vendor import Machine
 from tests.platform.world import NOW, World
 
 from adyton.attestation.appraise import EXPECTED_REPORT_DATA, appraise, claimed_tier
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.envelope import Envelope, open_envelope
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.material import Material

@@ -11,8 +11,8 @@ from tests.platform.world import World
 
 from adyton.attestation import checks
 from adyton.attestation.checks import PINS, QUOTE_CHECKS, NotAskedError, Recorder
+from adyton.attestation.dcap.program import PROGRAM_RULES
 from adyton.attestation.errors import AttestationError, Outcome
-from adyton.attestation.program import PROGRAM_RULES
 
 
 def refuse(_value: object) -> None:
@@ -129,19 +129,10 @@ def test_every_check_has_its_line_and_no_program_pins_are_mandatory() -> None:
 
 ROOM = Path(checks.__file__).parent
 MODULES = (
-    *(
-        "assessment",
-        "bundle",
-        "certificate_verdict",
-        "chain",
-        "checks",
-        "collateral",
-        "collateral_cache",
-        "evidence",
-        "judge",
-        "levels",
-    ),
-    *("opinion", "pccs", "pck", "policy", "program", "quote_verdict", "signer", "tcb", "verify"),
+    *("chain", "checks", "evidence", "policy", "ratls/verdict"),
+    *(f"collateral/{name}" for name in ("bundle", "cache", "documents", "pccs")),
+    *(f"dcap/{name}" for name in ("assessment", "judge", "levels", "opinion", "pck", "program", "quote_verdict")),
+    *(f"dcap/{name}" for name in ("signer", "tcb", "verify")),
 )
 
 

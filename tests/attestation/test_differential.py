@@ -13,12 +13,12 @@ from fuzz.differential import Outcome, Summary, compare, judged_by_both, mutants
 from fuzz.quote_mutators import other_half
 from fuzz.specimen import NOW, Maker, Specimen, enclave_body, simulated, td_body
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.pck import CaKind
+from adyton.attestation.dcap.verify import Verifier
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.pck import CaKind
-from adyton.attestation.quote import Quote
+from adyton.attestation.formats.quote import Quote
 from adyton.attestation.verdict import EvidenceKind
-from adyton.attestation.verify import Verifier
 from fuzz import differential
 
 MUTANTS = 1_500

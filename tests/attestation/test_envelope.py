@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from adyton.attestation.envelope import MAX_ENVELOPE_BYTES, SNP_REPORT_BYTES, Envelope, kind_of, open_envelope
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.quote import QE_VENDOR_INTEL
-from adyton.attestation.ratls import make_certificate
+from adyton.attestation.formats.quote import QE_VENDOR_INTEL
+from adyton.attestation.ratls.certificate import make_certificate
 from adyton.attestation.verdict import EvidenceKind
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -33,14 +33,14 @@ from tests.attestation.forgeries import (
 
 from adyton.attestation import chain
 from adyton.attestation.anchors import INTEL, TrustAnchor
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.dcap.tcb import TcbStatus
+from adyton.attestation.dcap.verify import Verifier, verify_quote
 from adyton.attestation.errors import AttestationError, Outcome
-from adyton.attestation.judge import read_pck
+from adyton.attestation.formats.quote import Quote, parse_quote
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.quote import Quote, parse_quote
-from adyton.attestation.tcb import TcbStatus
 from adyton.attestation.verdict import EvidenceKind
-from adyton.attestation.verify import Verifier, verify_quote
 from adyton.platform.simulated import pki
 
 

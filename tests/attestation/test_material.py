@@ -13,12 +13,12 @@ from tests.attestation.snp_vendor import Machine, intermediate, revocations, roo
 from tests.platform.world import World
 
 from adyton.attestation.anchors import INTEL_ROOT_SHA256
-from adyton.attestation.bundle import MAX_BUNDLE_BYTES, export_bundle
+from adyton.attestation.collateral.bundle import MAX_BUNDLE_BYTES, export_bundle
+from adyton.attestation.dcap.pck import CaKind
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.material import Material, QuotePlatform, key_service, read_material, tier_of
-from adyton.attestation.pck import CaKind
-from adyton.attestation.snp_chain import split
-from adyton.attestation.snp_report import Generation, KeyKind, TcbVersion
+from adyton.attestation.snp.chain import split
+from adyton.attestation.snp.report import Generation, KeyKind, TcbVersion
 from adyton.attestation.verdict import EvidenceKind
 
 

@@ -17,8 +17,8 @@ from tests.cas.serving import serving
 from tests.platform.world import World
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adyton.attestation.ratls import EvidenceSource, make_certificate
-from adyton.attestation.report_data import CAS_CONFIG
+from adyton.attestation.formats.report_data import CAS_CONFIG
+from adyton.attestation.ratls.certificate import EvidenceSource, make_certificate
 from adyton.cas.client import AttestedClient, SessionClient, tcp
 from adyton.cas.identity import SERVER_NAME
 from adyton.cas.main import Cas, build

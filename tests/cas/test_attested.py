@@ -18,7 +18,7 @@ from tests.cas.serving import serving
 from tests.platform.world import World, signer
 
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.report_data import CAS_SERVER
+from adyton.attestation.formats.report_data import CAS_SERVER
 from adyton.base.errors import UnavailableError
 from adyton.base.secret import Secret
 from adyton.cas.client import AttestationRefusedError, attest_cas, tcp

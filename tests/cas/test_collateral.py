@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from tests.cas.house import CAS, House, certificate_service, new_world
 
-from adyton.attestation.bundle import Taken, export_bundle, import_bundle, read_folder
+from adyton.attestation.collateral.bundle import Taken, export_bundle, import_bundle, read_folder
 from adyton.cas.main import build
 
 GAUGE = "adyton_collateral_valid_seconds"

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.attestation.test_ratls import certificate, spki
+from tests.attestation.ratls.test_certificate import certificate, spki
 from tests.cas.documents import APP, POST, PRE, iexec_document, to_yaml
 from tests.cas.house import CAS, Evidence, Running
 from tests.platform.world import World, signer
 
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.ratls import make_certificate, read_certificate
-from adyton.attestation.report_data import CAS_ATTESTATION, CAS_CONFIG, CAS_SERVER, legacy_report_data
-from adyton.attestation.tls_forms import LEGACY_QUOTES
+from adyton.attestation.formats.report_data import CAS_ATTESTATION, CAS_CONFIG, CAS_SERVER, legacy_report_data
+from adyton.attestation.ratls.certificate import make_certificate, read_certificate
+from adyton.attestation.ratls.forms import LEGACY_QUOTES
 from adyton.base.db import open_engine
 from adyton.base.secret import Secret
 from adyton.cas.audit import read_entries

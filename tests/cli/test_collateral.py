@@ -12,8 +12,8 @@ import pytest
 from tests.cli.evidence_support import Adyton, collateral_service, runner
 from tests.platform.world import NOW, World
 
-from adyton.attestation.bundle import FORMAT, export_bundle
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.bundle import FORMAT, export_bundle
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.clock import utc_now
 from adyton.cli.adyton.fetching import store_folder

@@ -26,10 +26,10 @@ from tests.cli.evidence_support import Adyton, collateral_service, runner
 from tests.platform.world import NOW, World, mrsigner_of
 
 from adyton.attestation.envelope import MAX_ENVELOPE_BYTES
-from adyton.attestation.ratls import make_certificate
-from adyton.attestation.report_data import legacy_report_data
-from adyton.attestation.snp_report import KeyKind
-from adyton.attestation.tdx import TdReport15
+from adyton.attestation.formats.report_data import legacy_report_data
+from adyton.attestation.formats.tdx import TdReport15
+from adyton.attestation.ratls.certificate import make_certificate
+from adyton.attestation.snp.report import KeyKind
 from adyton.attestation.verdict import EvidenceKind
 from adyton.cli.adyton.inputs import parse_time
 from adyton.cli.adyton.verdict_report import safe

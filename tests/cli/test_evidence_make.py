@@ -14,7 +14,7 @@ import pytest
 from tests.cas.test_main import Everyone
 from tests.platform.world import World
 
-from adyton.attestation.quote import parse_quote
+from adyton.attestation.formats.quote import parse_quote
 from adyton.platform.client import PLATFORM_FD
 from adyton.platform.simulated import channel
 

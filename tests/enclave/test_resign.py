@@ -14,7 +14,7 @@ import pytest
 from tests.enclave.handmade import DAY, FILES, layout, manifest, signature, signer, trusted
 from tests.platform.world import World
 
-from adyton.attestation.sgx import Flag
+from adyton.attestation.formats.sgx import Flag
 from adyton.content.errors import ContentError
 from adyton.content.oci import (
     Image,

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.platform.world import World
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = REPOSITORY / "build" / "judge"

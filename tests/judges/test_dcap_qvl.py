@@ -12,9 +12,9 @@ import pytest
 from tests.judges.conftest import REPOSITORY
 from tests.platform.world import NOW, World, signer
 
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.tdx import TdReport15
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.tdx import TdReport15
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.secret import Secret
 from adyton.platform.simulated.pki import SimulatedVendor

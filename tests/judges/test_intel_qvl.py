@@ -18,13 +18,13 @@ from tests.judges.conftest import REPOSITORY, Case, IntelQvl
 from tests.platform.world import NOW, World, signer
 
 from adyton.attestation.anchors import INTEL
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.dcap.tcb import TcbStatus
+from adyton.attestation.dcap.verify import verify_quote
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.judge import read_pck
+from adyton.attestation.formats.quote import parse_quote
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.tcb import TcbStatus
-from adyton.attestation.verify import verify_quote
 from adyton.base.secret import Secret
 from adyton.platform.simulated.cpu import DEFAULT_CPUSVN
 from adyton.platform.simulated.pki import Catalogue, Level, SimulatedVendor

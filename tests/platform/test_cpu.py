@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.sgx import Attributes, Flag, KeyName, KeyPolicy, KeyRequest, ReportBody
+from adyton.attestation.formats.sgx import Attributes, Flag, KeyName, KeyPolicy, KeyRequest, ReportBody
 from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.platform.protocol import GENERAL_PROTECTION, SgxError

@@ -18,11 +18,11 @@ import pytest
 from tests.platform.machine import Machine, build_native, enclave, running_daemon, steal_channel, until
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral_cache import CollateralCache
+from adyton.attestation.collateral.cache import CollateralCache
+from adyton.attestation.collateral.pccs import PccsClient
+from adyton.attestation.dcap.verify import Verifier
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.pccs import PccsClient
 from adyton.attestation.policy import QuotePolicy, Weakness
-from adyton.attestation.verify import Verifier
 from adyton.base.errors import UnavailableError
 from adyton.content.oci import (
     ImageConfig,
@@ -56,13 +56,13 @@ elif verb == "quote":
     print(EnclavePlatform.from_environment().quote(bytes.fromhex(sys.argv[2])).hex())
 elif verb == "seal":
     from adyton.platform.client import EnclavePlatform
-    from adyton.attestation.sgx import KeyName, KeyPolicy, KeyRequest
+    from adyton.attestation.formats.sgx import KeyName, KeyPolicy, KeyRequest
     platform = EnclavePlatform.from_environment()
     request = KeyRequest(KeyName.SEAL, keypolicy=KeyPolicy.MRENCLAVE)
     print(platform.seal_key(request).reveal().hex())
 elif verb == "errors":
     from adyton.platform.client import EnclavePlatform
-    from adyton.attestation.sgx import KeyName, KeyRequest
+    from adyton.attestation.formats.sgx import KeyName, KeyRequest
     platform = EnclavePlatform.from_environment()
     for attempt in (lambda: platform.quote(b"short"), lambda: platform.seal_key(KeyRequest(KeyName.PROVISION)),
                     lambda: platform.seal_key(KeyRequest(KeyName.SEAL, keypolicy=1, isvsvn=9))):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 from tests.platform.world import signer
 
-from adyton.attestation.sgx import Attributes, Flag, KeyName, KeyRequest
+from adyton.attestation.formats.sgx import Attributes, Flag, KeyName, KeyRequest
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import SigStruct, mrsigner, sign
 from adyton.platform.protocol import GENERAL_PROTECTION, SgxError
@@ -259,7 +259,7 @@ class TestSigstruct:
             (16, struct.pack("<I", 0x8086), 8),
             (20, b"\x01", 8),
             (40, b"\x01", 8),
-            (128, b"\x01", 8),
+            (128, b"\x00", 8),
             (516, b"\x01\x02", 8),
             (900, b"\x01", 8),
             (904, b"\x01", 8),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.platform.world import World
 
-from adyton.attestation.sgx import KeyName, KeyPolicy, KeyRequest, Report, TargetInfo
+from adyton.attestation.formats.sgx import KeyName, KeyPolicy, KeyRequest, Report, TargetInfo
 from adyton.base.secret import Secret
 from adyton.platform import sealing
 from adyton.platform.devicefiles import OsDeviceFiles

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.platform.world import World, signer
 
-from adyton.attestation.sgx import Attributes, Flag, KeyPolicy
-from adyton.attestation.verify import Verifier
+from adyton.attestation.dcap.verify import Verifier
+from adyton.attestation.formats.sgx import Attributes, Flag, KeyPolicy
 from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import sign

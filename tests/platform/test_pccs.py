@@ -21,15 +21,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.platform.world import World
 
-from adyton.attestation.assessment import verify_quote
-from adyton.attestation.collateral_cache import CollateralCache
+from adyton.attestation.collateral.cache import CollateralCache
+from adyton.attestation.collateral.pccs import PccsClient
+from adyton.attestation.dcap.assessment import verify_quote
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.dcap.pck import CaKind
+from adyton.attestation.dcap.verify import Verifier
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.judge import read_pck
-from adyton.attestation.pccs import PccsClient
-from adyton.attestation.pck import CaKind
-from adyton.attestation.quote import parse_quote
+from adyton.attestation.formats.quote import parse_quote
 from adyton.attestation.verdict import EvidenceKind
-from adyton.attestation.verify import Verifier
 from adyton.base.errors import UnavailableError
 from adyton.platform.simulated.pccs import PREFIX, TDX_PREFIX, build_router
 from adyton.web.app import new_app

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.platform.world import NOW, World, signer
 
 from adyton.attestation.chain import common_name
-from adyton.attestation.pck import CaKind
-from adyton.attestation.tcb import TcbStatus
+from adyton.attestation.dcap.pck import CaKind
+from adyton.attestation.dcap.tcb import TcbStatus
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.errors import InputError
 from adyton.base.secret import Secret

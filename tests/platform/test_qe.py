@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from tests.platform.world import World
 
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import QE_VENDOR_INTEL, parse_quote
-from adyton.attestation.sgx import KeyName, KeyRequest, Report
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.formats.quote import QE_VENDOR_INTEL, parse_quote
+from adyton.attestation.formats.sgx import KeyName, KeyRequest, Report
 from adyton.platform.protocol import Platform, PlatformError
 from adyton.platform.simulated.documents import PCESVN, QE_ISVPRODID, QE_ISVSVN
 from adyton.platform.simulated.qe import QE_MRENCLAVE

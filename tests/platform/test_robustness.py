@@ -41,7 +41,7 @@ if verb == "sleep":
     time.sleep(60)
 elif verb == "seal":
     from adyton.platform.client import EnclavePlatform
-    from adyton.attestation.sgx import KeyName, KeyPolicy, KeyRequest
+    from adyton.attestation.formats.sgx import KeyName, KeyPolicy, KeyRequest
     platform = EnclavePlatform.from_environment()
     print(platform.seal_key(KeyRequest(KeyName.SEAL, keypolicy=KeyPolicy.MRENCLAVE)).reveal().hex())
     for request in (KeyRequest(KeyName.REPORT), KeyRequest(KeyName.SEAL, keypolicy=1, isvsvn=9)):

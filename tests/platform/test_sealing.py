@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.platform.world import World, signer
 
-from adyton.attestation.sgx import Attributes, Flag, KeyName, KeyPolicy, KeyRequest, ReportBody, TargetInfo
+from adyton.attestation.formats.sgx import Attributes, Flag, KeyName, KeyPolicy, KeyRequest, ReportBody, TargetInfo
 from adyton.base import aead
 from adyton.base.files import write_private
 from adyton.base.secret import Secret

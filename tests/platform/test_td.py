@@ -10,11 +10,11 @@ import dcap_qvl
 import pytest
 from tests.platform.world import World, signer
 
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import Quote, TeeType, parse_quote
-from adyton.attestation.sgx import Report
-from adyton.attestation.tcb import TcbStatus
-from adyton.attestation.tdx import TdFlag, TdReport, TdReport15
+from adyton.attestation.dcap.judge import read_pck
+from adyton.attestation.dcap.tcb import TcbStatus
+from adyton.attestation.formats.quote import Quote, TeeType, parse_quote
+from adyton.attestation.formats.sgx import Report
+from adyton.attestation.formats.tdx import TdFlag, TdReport, TdReport15
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.secret import Secret
 from adyton.platform.protocol import PlatformError

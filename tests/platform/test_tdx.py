@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.platform.world import World
 
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.sgx import KeyName, KeyRequest, TargetInfo
+from adyton.attestation.formats.tdx import TdReport
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.sgx import KeyName, KeyRequest, TargetInfo
-from adyton.attestation.tdx import TdReport
 from adyton.platform.protocol import PlatformError
 from adyton.platform.tdx import TdxPlatform
 

@@ -3,7 +3,7 @@ r"""An in-memory simulated world for tests: vendor, CPU, quoting enclave, enclav
     world = World()                                     # 0.3 s for its RSA key; share one per module or session
     platform = world.platform(b"\x01" * 32)             # a Platform: report, quote, seal_key, identity
     other = world.platform(b"\x02" * 32, debug=True)
-    verifier = world.verifier()                         # adyton.attestation.verify.Verifier on its own collateral
+    verifier = world.verifier()                         # adyton.attestation.dcap.verify.Verifier on its own collateral
     policy = world.policy(b"\x01" * 32)                 # a QuotePolicy that trusts this world's root only
     quote = world.td_quote(bytes(64))                   # of a trust domain, version 4; see below for the other kinds
 
@@ -30,13 +30,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.pck import CaKind
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.pck import CaKind
+from adyton.attestation.dcap.verify import Verifier
+from adyton.attestation.formats.sgx import Attributes, Flag
+from adyton.attestation.formats.tdx import TdReport
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.sgx import Attributes, Flag
-from adyton.attestation.tdx import TdReport
 from adyton.attestation.verdict import EvidenceKind
-from adyton.attestation.verify import Verifier
 from adyton.base.secret import Secret
 from adyton.enclave.sigstruct import mrsigner, new_signer, sign
 from adyton.platform.simulated.cpu import DEFAULT_CPUSVN, EnclaveIdentity, FusedSecrets, SimulatedCpu

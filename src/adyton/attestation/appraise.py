@@ -11,16 +11,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from adyton.attestation import nitro, snp, snp_chain
-from adyton.attestation.certificate_verdict import appraise_certificate
 from adyton.attestation.chain import fingerprint
+from adyton.attestation.dcap.quote_verdict import appraise_quote
 from adyton.attestation.envelope import Envelope
 from adyton.attestation.errors import AttestationError, Finding, Outcome
 from adyton.attestation.material import Material, QuotePlatform, tier_of
-from adyton.attestation.nitro_document import parse_document
+from adyton.attestation.nitro import appraise as nitro
+from adyton.attestation.nitro.document import parse_document
 from adyton.attestation.policyfile import REPORT_DATA_BYTES, Acceptance
-from adyton.attestation.quote_verdict import appraise_quote
-from adyton.attestation.snp_report import KeyKind
+from adyton.attestation.ratls.verdict import appraise_certificate
+from adyton.attestation.snp import appraise as snp
+from adyton.attestation.snp import chain as snp_chain
+from adyton.attestation.snp.report import KeyKind
 from adyton.attestation.verdict import EvidenceKind, Verdict
 from adyton.base.errors import AdytonError
 
@@ -39,7 +41,7 @@ def appraise(envelope: Envelope, material: Material, acceptance: Acceptance, now
 
     Raises:
         AttestationError: ``attestation.collateral.absent``: the material has nothing for this technology; for
-            certificates the codes of :func:`adyton.attestation.ratls.read_certificate`.
+            certificates the codes of :func:`adyton.attestation.ratls.certificate.read_certificate`.
     """
     verdict = _verdict(envelope, material, acceptance, now)
     if acceptance.report_data is None:

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from adyton.attestation import ratls
 from adyton.attestation.chain import load_certificate
 from adyton.attestation.errors import AttestationError, FormatError
-from adyton.attestation.quote import QE_VENDOR_INTEL
+from adyton.attestation.formats.quote import QE_VENDOR_INTEL
+from adyton.attestation.ratls import certificate as ratls
 from adyton.attestation.verdict import EvidenceKind
 
 MAX_ENVELOPE_BYTES: Final = 256 << 10  # a certificate with the largest quote, in hex with line breaks, is below 100 kB
@@ -63,7 +63,7 @@ def open_envelope(data: bytes) -> Envelope:
     Raises:
         AttestationError: ``attestation.envelope.size``, ``.empty``, ``.encoding`` (broken hex, base64 or PEM),
             ``.private_key``, ``.ambiguous`` or ``.unknown``; for certificates the codes of
-            :func:`adyton.attestation.ratls.extract`.
+            :func:`adyton.attestation.ratls.certificate.extract`.
         FormatError: ``attestation.quote.version`` or ``attestation.quote.tee_type``: a quote, but of no known kind.
     """
     if len(data) > MAX_ENVELOPE_BYTES:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from adyton.attestation.dcap.tcb import TcbStatus
 from adyton.attestation.errors import AttestationError, Finding
-from adyton.attestation.quote import Body
-from adyton.attestation.sgx import ReportBody
-from adyton.attestation.tcb import TcbStatus
-from adyton.attestation.tdx import TdReport, TdReport15
+from adyton.attestation.formats.quote import Body
+from adyton.attestation.formats.sgx import ReportBody
+from adyton.attestation.formats.tdx import TdReport, TdReport15
 from adyton.attestation.verdict import EvidenceKind
 
 

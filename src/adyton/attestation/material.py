@@ -1,7 +1,8 @@
 """What vendors publish for judging evidence, read from the files that people have, in whatever form.
 
-Collateral of SGX and TDX is JSON, one copy or a bundle (:mod:`adyton.attestation.bundle`); SEV-SNP needs certificates
-and a list of revoked ones, in PEM or DER. All is unverified: a wrong one is refused by the judge that gets it.
+Collateral of SGX and TDX is JSON, one copy or a bundle (:mod:`adyton.attestation.collateral.bundle`); SEV-SNP needs
+certificates and a list of revoked ones, in PEM or DER. All is unverified: a wrong one is refused by the judge that
+gets it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adyton.attestation import der
 from adyton.attestation.anchors import ROOTS
-from adyton.attestation.bundle import MAX_BUNDLE_BYTES, read_bundle
 from adyton.attestation.chain import fingerprint, parse_crl
-from adyton.attestation.collateral import Collateral, PlatformId
+from adyton.attestation.collateral.bundle import MAX_BUNDLE_BYTES, read_bundle
+from adyton.attestation.collateral.documents import Collateral, PlatformId
+from adyton.attestation.dcap.judge import read_pck
 from adyton.attestation.envelope import kind_of
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.judge import read_pck
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.snp_report import Generation, KeyKind, TcbVersion, parse_report
+from adyton.attestation.formats import der
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.snp.report import Generation, KeyKind, TcbVersion, parse_report
 from adyton.base.errors import AdytonError
 
 MAX_CERTIFICATES: Final = 16  # of one file; a chain has three

@@ -1,4 +1,4 @@
-"""What a relying party accepts: a frozen value that :func:`adyton.attestation.verify.verify_quote` judges by.
+"""What a relying party accepts: a frozen value that :func:`adyton.attestation.dcap.verify.verify_quote` judges by.
 
 The names to tolerate are those of SCONE session documents (``security.attestation.tolerate``). A weakness that has
 several causes is accepted only when every cause is tolerated; ``Revoked`` is never accepted.

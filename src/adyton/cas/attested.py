@@ -13,14 +13,14 @@ from typing import Final
 
 from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.chain import fingerprint, parse_chain
+from adyton.attestation.dcap.verify import Verifier
 from adyton.attestation.errors import AttestationError, Outcome
 from adyton.attestation.evidence import VerifiedEnclave, require_enclave
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.report_data import CAS_CONFIG
+from adyton.attestation.formats.sgx import ReportBody
 from adyton.attestation.policy import QuotePolicy
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.ratls import claimed_nonce, read_certificate
-from adyton.attestation.report_data import CAS_CONFIG
-from adyton.attestation.sgx import ReportBody
-from adyton.attestation.verify import Verifier
+from adyton.attestation.ratls.certificate import claimed_nonce, read_certificate
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.log import get_logger, short_hash

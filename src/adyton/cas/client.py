@@ -54,7 +54,7 @@ from adyton.cas.tlsclient import CasRefusedError, Connect, TlsConnection, load_i
 if TYPE_CHECKING:
     from adyton.attestation.evidence import VerifiedEnclave
     from adyton.attestation.policy import QuotePolicy
-    from adyton.attestation.ratls import EvidenceSource
+    from adyton.attestation.ratls.certificate import EvidenceSource
 
 __all__ = [
     "AttestationRefusedError",
@@ -225,9 +225,10 @@ class AttestedClient:
     def _certificate(self, key: ec.EllipticCurvePrivateKey, nonce: bytes) -> bytes:
         from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415
 
+        from adyton.attestation.formats.report_data import CAS_CONFIG  # noqa: PLC0415
+
         # here, so that importing SessionClient stays light
-        from adyton.attestation.ratls import make_certificate  # noqa: PLC0415
-        from adyton.attestation.report_data import CAS_CONFIG  # noqa: PLC0415
+        from adyton.attestation.ratls.certificate import make_certificate  # noqa: PLC0415
 
         der = make_certificate(key, self._platform, CAS_CONFIG, nonce)
         return load_der_x509_certificate(der).public_bytes(Encoding.PEM)
@@ -247,7 +248,7 @@ def attest_cas(connect: Connect, policy: QuotePolicy, *, clock: Clock = utc_now,
 def _attest(connection: TlsConnection, policy: QuotePolicy, clock: Clock) -> AttestedCas:
     from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415
 
-    from adyton.attestation.collateral import Collateral  # noqa: PLC0415  # keeps SessionClient's import light
+    from adyton.attestation.collateral.documents import Collateral  # noqa: PLC0415  # keeps SessionClient's import light
 
     nonce = os.urandom(NONCE_BYTES)
     proof = decode(read_identity_proof, connection.json("GET", f"/attestation?nonce={nonce.hex()}"))

@@ -23,7 +23,7 @@ from adyton.base.aead import bind
 from adyton.base.errors import AdytonError
 
 if TYPE_CHECKING:
-    from adyton.attestation.collateral import Collateral
+    from adyton.attestation.collateral.documents import Collateral
     from adyton.attestation.evidence import VerifiedEnclave
     from adyton.attestation.policy import QuotePolicy
 
@@ -94,8 +94,8 @@ def verify_identity(
     """
     # only who verifies pays the import
     from adyton.attestation.evidence import require_enclave  # noqa: PLC0415
-    from adyton.attestation.ratls import verify_certificate  # noqa: PLC0415
-    from adyton.attestation.report_data import CAS_ATTESTATION  # noqa: PLC0415
+    from adyton.attestation.formats.report_data import CAS_ATTESTATION  # noqa: PLC0415
+    from adyton.attestation.ratls.certificate import verify_certificate  # noqa: PLC0415
 
     if not hmac.compare_digest(spki_of(proof.certificate), spki_of(peer_certificate)):
         raise CasIdentityError(

@@ -21,9 +21,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from adyton.attestation.anchors import require_production
-from adyton.attestation.collateral_cache import CollateralCache, CollateralMetrics, Refresher
-from adyton.attestation.pccs import PccsClient
-from adyton.attestation.verify import Verifier
+from adyton.attestation.collateral.cache import CollateralCache, CollateralMetrics, Refresher
+from adyton.attestation.collateral.pccs import PccsClient
+from adyton.attestation.dcap.verify import Verifier
 from adyton.base import log
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError

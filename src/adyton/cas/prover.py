@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral import Collateral, CollateralSource, PlatformId
-from adyton.attestation.judge import platform_of
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.ratls import EvidenceSource, extract, make_certificate
-from adyton.attestation.report_data import CAS_ATTESTATION, CAS_SERVER, MAX_NONCE_BYTES, MIN_NONCE_BYTES
+from adyton.attestation.collateral.documents import Collateral, CollateralSource, PlatformId
+from adyton.attestation.dcap.judge import platform_of
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.report_data import CAS_ATTESTATION, CAS_SERVER, MAX_NONCE_BYTES, MIN_NONCE_BYTES
+from adyton.attestation.ratls.certificate import EvidenceSource, extract, make_certificate
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import InputError
 from adyton.cas.authority import Authority

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from adyton.attestation.sgx import Flag
+from adyton.attestation.formats.sgx import Flag
 from adyton.enclave.errors import SigStructError, TrustedFileError
 from adyton.enclave.image import EnclaveImage, ImageFiles
 from adyton.enclave.manifest import PAGE, RUNTIME_PREFIX, CasPolicy, Manifest, TrustedEntry, TrustedFile, TrustedLink

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from adyton.attestation.sgx import KeyRequest, ReportBody, TargetInfo
+from adyton.attestation.formats.sgx import KeyRequest, ReportBody, TargetInfo
 from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.secret import Secret
 from adyton.platform import framing

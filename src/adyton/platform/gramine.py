@@ -22,9 +22,17 @@ from pathlib import Path
 from typing import Final
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.sgx import KEY_BYTES, REPORT_DATA_BYTES, KeyName, KeyPolicy, KeyRequest, Report, ReportBody
-from adyton.attestation.sgx import TargetInfo as Target
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.sgx import (
+    KEY_BYTES,
+    REPORT_DATA_BYTES,
+    KeyName,
+    KeyPolicy,
+    KeyRequest,
+    Report,
+    ReportBody,
+)
+from adyton.attestation.formats.sgx import TargetInfo as Target
 from adyton.base.aead import derive_key
 from adyton.base.secret import Secret
 from adyton.platform.devicefiles import DeviceFiles, OsDeviceFiles

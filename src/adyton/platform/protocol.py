@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from adyton.attestation.sgx import KeyRequest, ReportBody, TargetInfo
+from adyton.attestation.formats.sgx import KeyRequest, ReportBody, TargetInfo
 from adyton.base.errors import AdytonError
 from adyton.base.secret import Secret
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.sgx import Attributes, KeyName, KeyPolicy, KeyRequest, ReportBody
+from adyton.attestation.formats.sgx import Attributes, KeyName, KeyPolicy, KeyRequest, ReportBody
 from adyton.base import aead
 from adyton.base.secret import Secret
 from adyton.platform.protocol import Platform, PlatformError, SgxError

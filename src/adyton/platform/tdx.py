@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
-from adyton.attestation.tdx import TdReport
+from adyton.attestation.formats.quote import parse_quote
+from adyton.attestation.formats.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
+from adyton.attestation.formats.tdx import TdReport
 from adyton.base.secret import Secret
 from adyton.platform.devicefiles import DeviceFiles, OsDeviceFiles
 from adyton.platform.protocol import PlatformError

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from adyton.attestation.anchors import TrustAnchor
-    from adyton.attestation.bundle import ImportedEntry
-    from adyton.attestation.collateral import Collateral, PlatformId
+    from adyton.attestation.collateral.bundle import ImportedEntry
+    from adyton.attestation.collateral.documents import Collateral, PlatformId
     from adyton.attestation.material import QuotePlatform
 
 _ABOUT = """
@@ -83,7 +83,7 @@ def export(
     state: State = None,
 ) -> None:
     """Write collateral into one file, after checking that it is genuine and current."""
-    from adyton.attestation.bundle import export_bundle, read_folder  # noqa: PLC0415  # heavy
+    from adyton.attestation.collateral.bundle import export_bundle, read_folder  # noqa: PLC0415  # heavy
     from adyton.base.files import write_atomic  # noqa: PLC0415
     from adyton.cli.adyton.fetching import store_folder  # noqa: PLC0415
 
@@ -124,8 +124,8 @@ def _fetched(wanted: dict[PlatformId, str], *, pccs: str | None, state: Path | N
 
 def _wanted(quotes: list[Path], fmspc: str | None, ca: str | None, kind: str) -> dict[PlatformId, str]:
     """Platforms, and the tiers of the roots that vouch for them."""
-    from adyton.attestation.collateral import PlatformId  # noqa: PLC0415
-    from adyton.attestation.pck import CaKind  # noqa: PLC0415
+    from adyton.attestation.collateral.documents import PlatformId  # noqa: PLC0415
+    from adyton.attestation.dcap.pck import CaKind  # noqa: PLC0415
     from adyton.attestation.verdict import EvidenceKind  # noqa: PLC0415
 
     wanted = {each.platform: each.tier for each in map(_platform_of, quotes)}
@@ -135,8 +135,8 @@ def _wanted(quotes: list[Path], fmspc: str | None, ca: str | None, kind: str) ->
 
 
 def _vouched(collateral: Collateral, anchors: tuple[TrustAnchor, ...]) -> None:
+    from adyton.attestation.dcap.judge import vouch  # noqa: PLC0415
     from adyton.attestation.errors import AttestationError  # noqa: PLC0415
-    from adyton.attestation.judge import vouch  # noqa: PLC0415
     from adyton.base.clock import utc_now  # noqa: PLC0415
 
     try:
@@ -189,7 +189,7 @@ def import_(
     as_json: Json = False,
 ) -> int:
     """Verify collateral and keep it for 'adyton evidence verify'."""
-    from adyton.attestation.bundle import MAX_BUNDLE_BYTES, Taken, import_bundle  # noqa: PLC0415  # heavy
+    from adyton.attestation.collateral.bundle import MAX_BUNDLE_BYTES, Taken, import_bundle  # noqa: PLC0415  # heavy
     from adyton.base.clock import utc_now  # noqa: PLC0415
     from adyton.cli.adyton.fetching import store_folder  # noqa: PLC0415
     from adyton.cli.adyton.inputs import parse_time, read_input  # noqa: PLC0415
@@ -216,7 +216,7 @@ def import_(
 @app.command(name="list")
 def list_(*, store: Store = None, as_json: Json = False) -> None:
     """Show the collateral that is kept here, and for how long each copy still holds."""
-    from adyton.attestation.bundle import read_folder  # noqa: PLC0415  # heavy
+    from adyton.attestation.collateral.bundle import read_folder  # noqa: PLC0415  # heavy
     from adyton.base.clock import utc_now  # noqa: PLC0415
     from adyton.cli.adyton.fetching import store_folder  # noqa: PLC0415
     from adyton.cli.adyton.verdict_report import print_json, write_out  # noqa: PLC0415

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from adyton.attestation.collateral import Collateral, PlatformId
+from adyton.attestation.collateral.documents import Collateral, PlatformId
+from adyton.attestation.collateral.pccs import PccsClient
 from adyton.attestation.errors import AttestationError
-from adyton.attestation.pccs import PccsClient
 from adyton.base.errors import AdytonError, InputError, UnavailableError
 from adyton.devnet import supervision
 from adyton.devnet.network import Network

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from adyton.attestation.appraise import appraise, claimed_tier
-from adyton.attestation.bundle import MAX_BUNDLE_BYTES
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.collateral_cache import CollateralFolder
+from adyton.attestation.collateral.bundle import MAX_BUNDLE_BYTES
+from adyton.attestation.collateral.cache import CollateralFolder
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.envelope import MAX_ENVELOPE_BYTES, Envelope, open_envelope
 from adyton.attestation.errors import AttestationError
 from adyton.attestation.material import Material, QuotePlatform, key_service, read_material

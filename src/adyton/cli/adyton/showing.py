@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from adyton.attestation.envelope import Envelope
 from adyton.attestation.evidence import measurements_of
+from adyton.attestation.formats.quote import parse_quote
 from adyton.attestation.material import QuotePlatform, key_service
-from adyton.attestation.nitro_document import parse_document
-from adyton.attestation.quote import parse_quote
-from adyton.attestation.ratls import read_certificate
-from adyton.attestation.snp_report import parse_report
+from adyton.attestation.nitro.document import parse_document
+from adyton.attestation.ratls.certificate import read_certificate
+from adyton.attestation.snp.report import parse_report
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.errors import AdytonError
 

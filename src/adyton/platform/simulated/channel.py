@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adyton.attestation.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
+from adyton.attestation.formats.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
 from adyton.base.errors import AdytonError, InputError
 from adyton.base.log import get_logger
 from adyton.platform import framing

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from adyton.attestation.sgx import (
+from adyton.attestation.formats.sgx import (
     REPORT_DATA_BYTES,
     Attributes,
     Flag,

@@ -32,7 +32,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from adyton.attestation.sgx import Attributes
+from adyton.attestation.formats.sgx import Attributes
 from adyton.base.errors import AdytonError
 from adyton.base.log import get_logger, short_hash
 from adyton.platform import framing

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from adyton.attestation.sgx import Attributes, KeyName
+from adyton.attestation.formats.sgx import Attributes, KeyName
 from adyton.platform.simulated.einit import PADDING
 
 FUSE_BYTES: Final = 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from adyton.attestation.tcb import TcbStatus
+from adyton.attestation.dcap.tcb import TcbStatus
 from adyton.attestation.verdict import EvidenceKind
 from adyton.platform.simulated.cpu import DEFAULT_CPUSVN
 

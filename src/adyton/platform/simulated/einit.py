@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
-from adyton.attestation.sgx import XFRM_LEGACY, Attributes, Flag, TargetInfo
+from adyton.attestation.formats.sgx import XFRM_LEGACY, Attributes, Flag, TargetInfo
 from adyton.enclave.errors import SigStructError
 from adyton.enclave.sigstruct import SigStruct
 from adyton.platform.protocol import GENERAL_PROTECTION, SgxError

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.cmac import CMAC
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.layout import Layout, Structure
-from adyton.attestation.sgx import Attributes
+from adyton.attestation.formats.layout import Layout, Structure
+from adyton.attestation.formats.sgx import Attributes
 from adyton.base.secret import Secret
 from adyton.platform.protocol import SgxError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from adyton.attestation.sgx import Attributes
+from adyton.attestation.formats.sgx import Attributes
 from adyton.platform.client import PlatformInfo
 from adyton.platform.protocol import Platform
 from adyton.platform.simulated.cpu import SimulatedCpu

@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import APIRouter, Depends, Query, Response
 
-from adyton.attestation.collateral import Collateral
+from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.clock import Clock, utc_now
 from adyton.platform.simulated.pki import SimulatedVendor, Update

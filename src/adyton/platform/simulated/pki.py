@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from adyton.attestation.anchors import TrustAnchor
-from adyton.attestation.collateral import Collateral
-from adyton.attestation.pck import SGX_EXTENSION, CaKind, PckExtension
+from adyton.attestation.collateral.documents import Collateral
+from adyton.attestation.dcap.pck import SGX_EXTENSION, CaKind, PckExtension
 from adyton.attestation.verdict import EvidenceKind
 from adyton.base.errors import InputError
 from adyton.base.files import write_private
@@ -168,7 +168,7 @@ class SimulatedVendor:
         return self._issue(_EPOCH + periods * COLLATERAL_RENEWAL - _MARGIN, catalogue, kind)
 
     def fetch(self, fmspc: str, ca: CaKind, kind: EvidenceKind = EvidenceKind.SGX) -> Collateral:
-        """As a :class:`~adyton.attestation.collateral.CollateralSource` in the vendor's own process.
+        """As a :class:`~adyton.attestation.collateral.documents.CollateralSource` in the vendor's own process.
 
         Raises:
             InputError: a platform or a technology that is not of this vendor.

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adyton.attestation.errors import FormatError
-from adyton.attestation.quote import Body, CertificationType, Quote, QuoteHeader
-from adyton.attestation.sgx import (
+from adyton.attestation.formats.quote import Body, CertificationType, Quote, QuoteHeader
+from adyton.attestation.formats.sgx import (
     REPORT_DATA_BYTES,
     Attributes,
     Flag,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from adyton.attestation.sgx import Attributes
+from adyton.attestation.formats.sgx import Attributes
 from adyton.base.errors import AdytonError
 from adyton.base.log import get_logger
 from adyton.content.errors import ContentError

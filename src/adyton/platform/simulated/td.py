@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from adyton.attestation.quote import QuoteHeader, TeeType
-from adyton.attestation.sgx import REPORT_DATA_BYTES, Attributes, Flag, KeyName, KeyPolicy, KeyRequest
-from adyton.attestation.tdx import MEASUREMENT_BYTES, TdFlag, TdReport, TdReport15, Xfam
+from adyton.attestation.formats.quote import QuoteHeader, TeeType
+from adyton.attestation.formats.sgx import REPORT_DATA_BYTES, Attributes, Flag, KeyName, KeyPolicy, KeyRequest
+from adyton.attestation.formats.tdx import MEASUREMENT_BYTES, TdFlag, TdReport, TdReport15, Xfam
 from adyton.base.aead import derive_key
 from adyton.enclave.sigstruct import sign
 from adyton.platform.protocol import PlatformError

@@ -1,0 +1,1 @@
+"""Collateral: the vendor's documents, fetched, kept fresh, and carried to hosts without a network."""
