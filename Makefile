@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 SECONDS ?= 20
 MUTANTS ?= 100000
 KILLS   ?= 200
+EXAMPLES ?= 500
 # Tests run in as many processes as there are processors, one file in one process: fixtures are shared within a file.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench official drill judge fuzz nightly clean
@@ -38,7 +39,7 @@ lint: setup ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 bench: setup ## Run the benchmarks; writes bench-report.json
-	@$(BIN)/python bench/run.py --report bench-report.json
+	@$(BIN)/python -m bench.run --report bench-report.json
 
 official: setup ## Only the tests that drive the network with the official npm client
 	@$(BIN)/python -m pytest -m official tests/official
@@ -53,8 +54,9 @@ fuzz: $(VENV)/.ready ## Coverage-guided fuzzing of every parser, SECONDS for eac
 	@tools/setup-apart fuzz $(BIN)/python
 	@$(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
-nightly: setup fuzz ## What takes too long for every change: fuzzing, and MUTANTS quotes shown to two verifiers
+nightly: setup fuzz ## What takes too long for every change: fuzzing, MUTANTS quotes shown to two verifiers, EXAMPLES requests for each operation of SMS and CAS
 	@$(BIN)/python -m fuzz.differential --count $(MUTANTS)
+	@ADYTON_CONTRACT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -o timeout=3600 tests/sms/test_openapi.py tests/cas/test_openapi.py
 
 clean: ## Remove everything that set-up and runs made here
 	@rm -rf $(VENV) node_modules build demo-report.json bench-report.json

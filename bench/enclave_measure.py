@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from row import Row
+from bench.row import Row
 
 from adyton.enclave import measure as enclave
 from adyton.enclave.manifest import Manifest

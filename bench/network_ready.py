@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from row import Row
+from bench.row import Row
 
 from adyton.devnet.ports import private_ports
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import dcap_qvl
-from row import Row
+from bench.row import Row
 
 from adyton.attestation.anchors import INTEL
 from adyton.attestation.collateral.documents import Collateral

@@ -19,8 +19,8 @@ from datetime import date
 from multiprocessing.connection import Connection
 from typing import Final
 
+from bench.row import Row
 from cryptography.hazmat.primitives.asymmetric import ec
-from row import Row
 
 from adyton.attestation.collateral.documents import Collateral
 from adyton.attestation.dcap.verify import Verifier
@@ -32,7 +32,7 @@ from adyton.attestation.ratls.handshake import AttestedClient, AttestedServer, I
 from adyton.base.clock import utc_now
 from adyton.base.errors import AdytonError
 from adyton.base.secret import Secret
-from adyton.cas.nonces import NONCE_BYTES, NonceBook
+from adyton.cas.releasing.nonces import NONCE_BYTES, NonceBook
 from adyton.enclave.sigstruct import new_signer, sign
 from adyton.platform.simulated.cpu import FusedSecrets, SimulatedCpu
 from adyton.platform.simulated.pki import SimulatedVendor

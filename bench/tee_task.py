@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from row import Row
+from bench.row import Row
 
 from adyton.base.types import parse_address
 from adyton.chain.rpc import Rpc

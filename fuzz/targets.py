@@ -37,12 +37,12 @@ from adyton.attestation.snp.appraise import appraise_report
 from adyton.attestation.snp.report import parse_report
 from adyton.base.errors import AdytonError
 from adyton.base.yamltree import load_tree
-from adyton.cas.session import parse_session
+from adyton.cas.language.session import parse_session
 from adyton.enclave.manifest import Manifest
 from adyton.enclave.sigstruct import SigStruct
 from adyton.platform import framing, sealing
 from adyton.platform.simulated import request
-from fuzz import seeds
+from fuzz import seeds, service_targets
 
 _STRUCTURES: Final[tuple[type[Structure], ...]] = (
     Attributes, ReportBody, Report, TargetInfo, KeyRequest, TdReport, TdReport15,
@@ -282,6 +282,13 @@ TARGETS: Final = MappingProxyType(
         "cose": Target(_ignoring(cose.parse_sign1), seeds.nitro_documents),
         "yaml": Target(_ignoring(load_tree), seeds.policy_files),
         "session": Target(_ignoring(parse_session), seeds.sessions),
+        "sms_signature": Target(service_targets.signature, service_targets.signatures),
+        "sms_authorization": Target(service_targets.authorized, service_targets.authorizations),
+        "sms_environment": Target(service_targets.environment, service_targets.environments),
+        "sms_settings_file": Target(service_targets.settings_file, service_targets.settings_files),
+        "sms_backup": Target(service_targets.backup, service_targets.backups),
+        "deal_params": Target(service_targets.deal_params, service_targets.deals),
+        "cas_request": Target(service_targets.request, service_targets.requests),
         "appraisal": Target(_appraisal, seeds.quotes),
         "platform_collateral": Target(_platform_collateral, seeds.collaterals),
     }

@@ -1,4 +1,4 @@
-"""Fixtures that every room may use: a real chain."""
+"""What holds for every room: how properties are tried, the order of the rooms, and a real chain to use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from tests.ports import free_port
 
 from adyton.chain.anvil import AnvilProcess, set_balance
 from adyton.chain.artifacts import ArtifactError, Artifacts, find_node_modules
@@ -17,6 +19,23 @@ from adyton.chain.tx import TxSender
 from adyton.chain.wallet import Wallet
 
 ETHER = 10**18
+
+# The same examples in every run, and no limits in seconds: whether a change is good must not depend on luck or on what
+# else the machine does. ``pytest --hypothesis-profile explore`` looks further, with other examples each time.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("repeatable")
+
+# Rooms with files that take long come first, so that parallel processes end at about the same time; a room stays
+# together, because its files share what is slow to start.
+_FIRST = ("network", "official", "platform", "cli", "cas", "sms", "runtime", "workerpool", "compute")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the rooms."""
+    rooms = {name: rank for rank, name in enumerate(_FIRST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: rooms.get(item.path.relative_to(tests).parts[0], len(rooms)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ def artifacts() -> Artifacts:
 @pytest.fixture(scope="session")
 def chain(artifacts: Artifacts) -> Iterator[Chain]:
     """A deployed twin that ends with the session."""
-    with AnvilProcess(artifacts.node_modules) as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port()) as node:
         admin = Wallet.create()
         yield Chain(node.rpc, node.url, deploy(node.rpc, artifacts, admin=admin), admin)
 

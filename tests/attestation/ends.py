@@ -22,7 +22,7 @@ from adyton.attestation.policy import QuotePolicy
 from adyton.attestation.ratls.certificate import claimed_nonce, make_certificate, verify_certificate
 from adyton.attestation.ratls.handshake import AttestedClient, AttestedServer, HandshakeError, Identity
 from adyton.base.errors import AdytonError
-from adyton.cas.nonces import NonceBook
+from adyton.cas.releasing.nonces import NonceBook
 
 CLIENT: Final = b"\x0c" * 32
 SERVER: Final = b"\x05" * 32

@@ -1,4 +1,4 @@
-"""Number keys, and the code; values and refusals are tested in :mod:`tests.cas.test_yamltree` on session documents."""
+"""Number keys, and the code; values and refusals are tested in :mod:`tests.cas.language.test_yamltree`, on sessions."""
 
 from __future__ import annotations
 

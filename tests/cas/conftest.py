@@ -29,5 +29,6 @@ def house(services: tuple[World, str], tmp_path: Path) -> House:
 def cas(services: tuple[World, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A running CAS that the tests of a module share."""
     world, url = services
+    world.now = real_time()
     with House(world, url, tmp_path_factory.mktemp("cas")).open() as running:
         yield running

@@ -2,13 +2,15 @@
 
 Each round starts the CAS on the state that the last kill left. Owners create and update sessions as fast as they can,
 in some rounds the operator has the keys rotated meanwhile, and in some rounds the kill comes before the CAS answers.
-After each kill a copy of the state is opened as the CAS opens it, and compared with what was acknowledged.
+After each kill a copy of the state is opened as the CAS opens it, and compared with what was acknowledged. Each
+exchange is also one of the authority: owners attest again at the beginning of a round, and within it before the roots
+that they keep are too old.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import itertools
 import os
 import random
 import shutil
@@ -22,22 +24,23 @@ from typing import Any, Final
 
 from tests.cas.documents import small_document, to_yaml
 from tests.cas.house import CAS, House, Running, real_time
-from tests.cas.test_main import Everyone, free_port, settings
+from tests.cas.test_main import Everyone, settings
+from tests.forks import FORKS
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 from adyton.base.auditchain import AuditEntry
 from adyton.base.errors import AdytonError, UnavailableError
-from adyton.cas.audit import read_entries, verify_chain
-from adyton.cas.client import SessionClient
+from adyton.cas.client.owners import SessionClient
+from adyton.cas.face.handover import MAX_HANDOVERS
 from adyton.cas.operation import rotate_keys
-from adyton.cas.repo import SessionRepo
-from adyton.cas.state import CasState, open_state
+from adyton.cas.store.audit import read_entries, verify_chain
+from adyton.cas.store.repo import SessionRepo
+from adyton.cas.store.state import CasState, open_state
 from adyton.platform.client import PLATFORM_FD
 from adyton.platform.simulated import channel
 
 WRITERS: Final = 3
-UP_S: Final = 30.0
-_SPAWN: Final = multiprocessing.get_context("forkserver")  # imports once, so that 200 starts take minutes, not an hour
-_SPAWN.set_forkserver_preload(["adyton.cas.main"])
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class Drill:
                 process.kill()
                 return
             wait_until_up(cas, process)
+            self._attest(cas)
             stop = threading.Event()
             writers = [
                 threading.Thread(target=self._write, args=(self._at(cas, number), number, stop))
@@ -122,7 +126,7 @@ class Drill:
             process.kill()
             stop.set()
             for writer in writers:
-                writer.join(30)
+                writer.join(PATIENCE_S)
 
     def _at(self, cas: Running, number: int) -> SessionClient:
         folder = cas.folder / f"owner{number}"
@@ -148,9 +152,17 @@ class Drill:
 
     def _rotate(self, cas: Running, stop: threading.Event) -> None:
         with contextlib.suppress(UnavailableError):
-            while not stop.is_set():
+            for number in itertools.count(1):
+                if stop.is_set():
+                    return
                 rotate_keys(cas.url, cas.folder / "owner0")
                 self.rotations += 1
+                if number % (MAX_HANDOVERS - 1) == 0:  # the first of a round may have been made and not answered
+                    self._attest(cas)
+
+    def _attest(self, cas: Running) -> None:
+        for number in range(WRITERS):
+            cas.owner(f"owner{number}")
 
     def _check(self) -> None:
         """Open a copy of what the kill left, as the CAS opens it."""
@@ -212,16 +224,16 @@ class Drill:
         cas = Running(house.world, house.folder / "cas", house.folder, free_port(), free_port())
         environment = settings(house, cas.rest_port, cas.attested_port)
         environment["ADYTON_CAS_ADMINS"] = cas.key_hash("owner0")
-        process = _SPAWN.Process(target=_run_cas, args=(theirs, environment, house.folder / "cas.log"))
+        process = FORKS.Process(target=_run_cas, args=(theirs, environment, house.folder / "cas.log"))
         process.start()
         theirs.close()
         try:
             yield cas, process
         finally:
             process.kill()
-            process.join(10)
+            process.join(PATIENCE_S)
             process.close()
-            serving.join(10)
+            serving.join(PATIENCE_S)
 
 
 OPEN: Final = {"access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]}}
@@ -247,7 +259,7 @@ def wait_until_up(cas: Running, process: Any) -> None:  # noqa: ANN401  # a proc
     Raises:
         AssertionError: the process ended, or it takes too long.
     """
-    deadline = time.monotonic() + UP_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", cas.rest_port), 1).close()

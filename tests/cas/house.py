@@ -19,12 +19,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adyton.attestation.formats.report_data import CAS_CONFIG
 from adyton.attestation.ratls.certificate import EvidenceSource, make_certificate
-from adyton.cas.client import AttestedClient, SessionClient, tcp
-from adyton.cas.identity import SERVER_NAME
+from adyton.cas.client.enclaves import AttestedClient
+from adyton.cas.client.operator import make_identity, open_client, trust_cas
+from adyton.cas.client.owners import SessionClient
+from adyton.cas.client.tls import TlsConnection, load_identity, tcp, tls_context
+from adyton.cas.face.identity import SERVER_NAME
 from adyton.cas.main import Cas, build
-from adyton.cas.operator import make_identity, open_client, trust_cas
 from adyton.cas.settings import CasSettings
-from adyton.cas.tlsclient import TlsConnection, load_identity, tls_context
+from adyton.enclave.successors import UpgradePolicy
 from adyton.platform.protocol import Platform
 from adyton.platform.simulated.pccs import build_router
 from adyton.web.peercert import tls_protocol
@@ -40,18 +42,29 @@ class House:
     pccs_url: str
     folder: Path
 
-    def settings(self, database: str = "cas") -> CasSettings:
-        return CasSettings(
-            database=self.folder / database, pccs_url=self.pccs_url, anchors=(self.world.anchor.tier,), rest_port=0
-        )
+    def settings(self, database: str = "cas", **changes: Any) -> CasSettings:  # noqa: ANN401  # any settings
+        values: dict[str, Any] = {
+            "database": self.folder / database,
+            "pccs_url": self.pccs_url,
+            "anchors": (self.world.anchor.tier,),
+            "rest_port": 0,
+            "refusals_per_s": 1000,
+            "audited_refusals_per_s": 1000,
+        }
+        return CasSettings(**values | changes)
 
-    def build(self, database: str = "cas", platform: Platform | None = None) -> Cas:
-        return build(self.settings(database), platform or self.world.platform(CAS), self.world.clock)
+    def build(self, database: str = "cas", platform: Platform | None = None, **changes: Any) -> Cas:  # noqa: ANN401
+        return build(self.settings(database, **changes), platform or self.world.platform(CAS), self.world.clock)
 
     @contextlib.contextmanager
-    def open(self, database: str = "cas", platform: Platform | None = None) -> Iterator[Running]:
+    def open(
+        self,
+        database: str = "cas",
+        platform: Platform | None = None,
+        **changes: Any,  # noqa: ANN401  # any settings
+    ) -> Iterator[Running]:
         """A running CAS; leaving the block stops it, and its state stays in the folder."""
-        cas = self.build(database, platform)
+        cas = self.build(database, platform, **changes)
         with (
             serving(cas.rest, tls_protocol(cas.prover.rest_context)) as rest_port,
             serving(cas.attested, tls_protocol(cas.prover.attested_context, H11Protocol)) as attested_port,
@@ -84,10 +97,13 @@ class Running:
     def key_hash(self, name: str) -> str:
         return make_identity(self.folder / name)
 
-    def enclave(self, platform: EvidenceSource, *, verified: bool = True) -> AttestedClient:
-        """The client that runs in an enclave."""
+    def enclave(
+        self, platform: EvidenceSource, *, verified: bool = True, approvers: UpgradePolicy | None = None
+    ) -> AttestedClient:
+        """The client that runs in an enclave, whose manifest says ``approvers``."""
         policy = self.world.policy(CAS) if verified else None
-        return AttestedClient(tcp("127.0.0.1", self.attested_port), platform, policy, clock=self.world.clock)
+        connect = tcp("127.0.0.1", self.attested_port)
+        return AttestedClient(connect, platform, policy, approvers=approvers, clock=self.world.clock)
 
     def connect(self, certificate: bytes | None = None, key: ec.EllipticCurvePrivateKey | None = None) -> TlsConnection:
         """A connection to the attested port with any client certificate (DER)."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import json
 from datetime import timedelta
 from pathlib import Path
 
 from prometheus_client import generate_latest
 from tests.cas.house import CAS, House, certificate_service, new_world
+from tests.platform.world import World, signer
+from tests.waiting import until
 
 from adyton.attestation.collateral.bundle import Taken, export_bundle, import_bundle, read_folder
+from adyton.base.secret import Secret
 from adyton.cas.main import build
+from adyton.platform.simulated.pki import SimulatedVendor
 
 GAUGE = "adyton_collateral_valid_seconds"
 
@@ -51,10 +55,20 @@ def test_a_started_cas_refreshes_before_anybody_asks(tmp_path: Path) -> None:
         world.now += timedelta(days=16)
         cas.refresher.start()
         try:
-            deadline = time.monotonic() + 10
-            while read_folder(kept) == (first,) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            until(lambda: read_folder(kept) != (first,))
             (second,) = read_folder(kept)
         finally:
             cas.close()
     assert second.window()[1] > first.window()[1]
+
+
+def test_collateral_that_the_cas_would_not_accept_itself_is_unavailable(house: House) -> None:
+    """Its certificate service is another vendor's, or its own platform is: nothing that a caller did wrong."""
+    vendor = SimulatedVendor(Secret(b"another vendor of the same kind!"), signer("other vendor"))
+    foreign = World(vendor, now=house.world.now)
+    with house.open("foreign", foreign.platform(CAS)) as cas, cas.connect() as connection:
+        status, body = connection._exchange("GET", "/v1/collateral", None, "")
+    problem = json.loads(body)
+    assert (status, problem["code"]) == (503, "cas.collateral")
+    assert "adyton collateral import" in problem["hint"]
+    assert house.world.anchor.tier not in body.decode()

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from adyton.attestation.policy import Weakness
-from adyton.cas import operator
-from adyton.cas.material import Material, make_material
-from adyton.cas.secretkinds import KINDS
-from adyton.cas.session import from_document, session_hash
-from adyton.cas.templates import _FORMATS, fill
+from adyton.cas.client import operator
+from adyton.cas.language.secretkinds import KINDS
+from adyton.cas.language.session import from_document, session_hash
+from adyton.cas.language.templates import _FORMATS, fill
+from adyton.cas.releasing.material import Material, make_material
 
 TEXT = (Path(__file__).parents[2] / "docs/cas.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
@@ -35,8 +35,13 @@ def test_the_whole_example_has_every_member() -> None:
     shown = operator.check_session(EXAMPLES[0].encode())
     assert {secret.kind for secret in shown.secrets} == KINDS
     for part in (shown, shown.services[0], shown.images[0], shown.access_policy, shown.security.attestation):
-        missing = set(type(part).model_fields) - part.model_fields_set - {"predecessor", "url"}
+        missing = set(type(part).model_fields) - part.model_fields_set - {"predecessor", "upgrade", "url"}
         assert not missing
+
+
+def test_a_session_with_approvers_is_shown() -> None:
+    """It has an example of its own: its other members are limited."""
+    assert any(operator.check_session(example.encode()).upgrade for example in EXAMPLES)
 
 
 def test_the_table_of_kinds_is_complete() -> None:

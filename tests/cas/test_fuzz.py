@@ -12,11 +12,11 @@ from tests.cas.documents import APP, iexec_document, to_yaml
 from tests.cas.house import Running
 
 from adyton.base.errors import InputError
-from adyton.cas import operator
-from adyton.cas.material import Material, make_material
-from adyton.cas.session import Session
-from adyton.cas.templates import check_size, fill
-from adyton.cas.tlsclient import CasRefusedError
+from adyton.cas.client import operator
+from adyton.cas.client.tls import CasRefusedError
+from adyton.cas.language.session import Session
+from adyton.cas.language.templates import check_size, fill
+from adyton.cas.releasing.material import Material, make_material
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
@@ -59,7 +59,7 @@ def documents(secrets: list[dict[str, Any]], template: str, place: str) -> dict[
 @given(SECRETS, TEMPLATES, st.sampled_from(["command", "environment", "file"]))
 def test_what_is_accepted_can_be_filled_in(secrets: list[dict[str, Any]], template: str, place: str) -> None:
     """A document that the checks let through makes material and fills its templates: nothing fails at the release."""
-    from tests.cas.test_certificates import NOW  # noqa: PLC0415
+    from tests.cas.language.test_certificates import NOW  # noqa: PLC0415
 
     try:
         session: Session = operator.check_session(json.dumps(documents(secrets, template, place)).encode())
@@ -105,7 +105,7 @@ def post(cas: Running, body: bytes) -> int:
     return 201
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(body=damaged() | st.binary(max_size=64) | ANYTHING.map(lambda value: json.dumps(value).encode()))
 def test_a_running_cas_never_fails(cas: Running, body: bytes) -> None:
     assert post(cas, body) in {201, 400, 403, 404, 409}

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from tests.cas.documents import APP, iexec_document, to_yaml
 from tests.cas.house import CAS, House, Running
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 from adyton.base.errors import UnavailableError
-from adyton.cas.client import AttestationRefusedError
+from adyton.cas.client.enclaves import AttestationRefusedError
 from adyton.platform.client import PLATFORM_FD
 from adyton.platform.simulated import channel
 
@@ -32,12 +34,6 @@ class Everyone:
 
     def require_untraced(self) -> None:
         """Traced or not."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(environment: Mapping[str, str], descriptor: int | None = None) -> subprocess.Popen[str]:
@@ -63,7 +59,7 @@ def settings(house: House, rest_port: int, attested_port: int) -> dict[str, str]
 
 
 def wait_until_up(process: subprocess.Popen[str], cas: Running) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             with cas.connect():
@@ -94,7 +90,7 @@ def test_the_process_serves_both_ports_and_ends_in_order(house: House) -> None:
         with cas.connect() as idle:  # an open connection does not keep it from ending
             idle.json("GET", "/v1/nonce")
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert (process.returncode, out) == (0, "")
@@ -104,9 +100,31 @@ def test_the_process_serves_both_ports_and_ends_in_order(house: House) -> None:
         assert canary not in err
 
 
+def test_an_address_that_a_client_writes_itself_is_not_what_it_is_counted_by(house: House) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    platform = house.world.platform(CAS)
+    threading.Thread(target=channel.serve, args=(ours, platform, {}, Everyone(), lambda: None), daemon=True).start()
+    cas = Running(house.world, house.folder / "cas", house.folder, free_port(), free_port())
+    environment = {**settings(house, cas.rest_port, cas.attested_port), "ADYTON_CAS_REFUSALS_PER_S": "0.01"}
+    process = start({**environment, PLATFORM_FD: str(theirs.fileno())}, theirs.fileno())
+    statuses = []
+    try:
+        theirs.close()
+        wait_until_up(process, cas)
+        for number in range(3):
+            with cas.owner(f"key {number}")._open() as connection:
+                made_up = {"X-Forwarded-For": f"192.0.2.{number}"}
+                connection._http.request("POST", "/session", body=b"[]", headers=made_up)
+                statuses.append(connection._http.getresponse().status)
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+    assert statuses == [400, 429, 429]
+
+
 def test_outside_an_enclave_it_says_so(house: House) -> None:
     process = start(settings(house, 0, 0))
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert err.startswith("adyton-cas: platform.absent: ")
     assert not (house.folder / "cas").exists()
@@ -116,7 +134,7 @@ def test_in_production_no_simulated_root_is_accepted(house: House) -> None:
     values = settings(house, 0, 0)
     del values["ADYTON_CAS_PROFILE"]  # production is the default
     process = start(values)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert err.startswith("adyton-cas: attestation.anchor.simulated: ")
 

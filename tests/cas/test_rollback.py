@@ -13,11 +13,11 @@ from tests.cas.house import CAS, House
 
 from adyton.base.auditchain import AuditEntry
 from adyton.base.errors import AdytonError, InputError, UnavailableError
+from adyton.cas.client.operator import verify_audit
 from adyton.cas.errors import SealedStateError, StoreCorruptError
-from adyton.cas.head import Anchor, RolledBackError
-from adyton.cas.operator import verify_audit
 from adyton.cas.settings import CasSettings
-from adyton.cas.state import CasState, open_state
+from adyton.cas.store.head import Anchor, RolledBackError
+from adyton.cas.store.state import CasState, open_state
 
 OPEN = {"access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]}}
 
@@ -223,7 +223,7 @@ def test_a_full_disk_at_the_head_acknowledges_nothing(house: House, monkeypatch:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adyton.cas.head.os.pwrite", full)
+        patch.setattr("adyton.cas.store.head.os.pwrite", full)
         with pytest.raises(UnavailableError) as caught:
             opened.ledger.write("{}")
     assert caught.value.code == "cas.audit.unwritable"

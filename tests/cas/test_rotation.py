@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sqlite3
+import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -15,16 +19,19 @@ from tests.cas.house import CAS, House, Running
 from adyton.base.db import open_engine
 from adyton.base.errors import UnavailableError
 from adyton.base.secret import Secret
-from adyton.cas.client import CasRefusedError
+from adyton.cas.client.operator import open_client, verify_audit
+from adyton.cas.client.tls import CasRefusedError
 from adyton.cas.errors import StoreCorruptError
-from adyton.cas.head import HeadFile
-from adyton.cas.keys import Keys
+from adyton.cas.face.authority import Authority
 from adyton.cas.operation import rotate_keys
-from adyton.cas.operator import verify_audit
-from adyton.cas.repo import SessionRepo, opens
-from adyton.cas.sealed import open_master_key
 from adyton.cas.settings import CasSettings
-from adyton.cas.state import CasState, KeyExchangeError, open_state
+from adyton.cas.store.audit import read_entries
+from adyton.cas.store.authorities import opens
+from adyton.cas.store.head import HeadFile
+from adyton.cas.store.keys import Keys
+from adyton.cas.store.repo import SessionRepo
+from adyton.cas.store.sealed import open_master_key
+from adyton.cas.store.state import CasState, KeyExchangeError, open_state
 
 KILLED = 9
 
@@ -54,12 +61,24 @@ def fetch(cas: Running) -> tuple[str, bytes, bytes]:
     return part.environment["A"], part.volumes["data"].key.reveal(), part.files[0].content.reveal()
 
 
+def fingerprint(pem: bytes) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
+
+
+def records(house: House) -> list[dict[str, str]]:
+    engine = database(house)
+    try:
+        return [entry.values for entry in read_entries(engine)]
+    finally:
+        engine.dispose()
+
+
 class AdminHouse(House):
     """A house whose CASes take orders from the owner ``operator``."""
 
-    def settings(self, database: str = "cas") -> CasSettings:
+    def settings(self, database: str = "cas", **changes: Any) -> CasSettings:  # noqa: ANN401  # any settings
         key = Running(self.world, self.folder, self.folder, 0, 0).key_hash("operator")
-        return super().settings(database).model_copy(update={"admins": (key,)})
+        return super().settings(database, admins=(key,), **changes)
 
 
 @pytest.fixture
@@ -73,6 +92,14 @@ def state(house: House) -> CasState:
 
 def master_of(house: House) -> Secret[bytes]:
     return open_master_key(house.world.platform(CAS), house.folder / "cas", lambda _master: pytest.fail("made anew"))
+
+
+def authority_of(house: House) -> Authority:
+    opened = state(house)
+    try:
+        return opened.authority()
+    finally:
+        opened.close()
 
 
 def database(house: House) -> Engine:
@@ -90,13 +117,21 @@ def test_online_and_enclaves_get_what_they_got_before(administered: AdminHouse) 
         assert owner.show("kept").hash == info.hash
         assert owner.create(document("later")).name == "later"
         root = (cas.folder / "owner" / "cas-ca.pem").read_bytes()
+        assert fingerprint(root) != entry.authority  # nothing was attested again, and the old root goes on
     last = verify_audit(administered.folder / "cas")
     assert last is not None
     assert last.seq > entry.seq
     with administered.open() as cas:
         assert fetch(cas) == before
+        assert open_client(cas.url, cas.folder / "owner").show("kept").hash == info.hash  # nor does a restart end it
+        assert fingerprint((cas.folder / "owner" / "cas-ca.pem").read_bytes()) == fingerprint(root)
         cas.owner()
-        assert (cas.folder / "owner" / "cas-ca.pem").read_bytes() == root
+        assert fingerprint((cas.folder / "owner" / "cas-ca.pem").read_bytes()) == entry.authority
+        assert open_client(cas.url, cas.folder / "owner").show("kept").hash == info.hash
+    record = records(administered)[entry.seq - 1]
+    assert (record["authority_before"], record["authority"]) == (fingerprint(root), entry.authority)
+    starts = [found["authority"] for found in records(administered) if found["event"] == "start"]
+    assert starts == [fingerprint(root), entry.authority]
 
 
 def test_the_old_key_is_gone(house: House) -> None:
@@ -105,8 +140,16 @@ def test_the_old_key_is_gone(house: House) -> None:
     folder = house.folder / "cas"
     old_blob, old = (folder / "cas.key").read_bytes(), master_of(house)
     opened = state(house)
+    authority = opened.authority()
     opened.rotate_keys("00" * 32)
+    following = opened.authority()
     opened.close()
+    assert following.key.private_numbers() != authority.key.private_numbers()
+    assert [handover.former for handover in following.handovers] == [authority.root]
+    assert authority.to_plain()["key"] not in json.dumps(following.to_plain())
+    stored = state(house)
+    assert stored.authority().to_plain() == following.to_plain()
+    stored.close()
     engine = database(house)
     assert not opens(engine, Keys.of(old))
     assert opens(engine, Keys.of(master_of(house)))
@@ -192,11 +235,16 @@ def test_killed_at_any_step_the_old_key_or_the_new_one_holds(house: House) -> No
     outcomes = set()
     for step in range(20):
         old = master_of(house)
+        authority = authority_of(house)
         finished = _rotate_and_die(house, step)
         opened = state(house)
-        found = SessionRepo(opened.ledger).get("kept")
+        found, following = SessionRepo(opened.ledger).get("kept"), opened.authority()
         opened.close()
         assert found is not None
+        # key and authority go together, and whoever kept the old root gets across to a new one
+        kept = master_of(house) == old
+        assert (following.root == authority.root) is kept
+        assert kept or following.handovers[0].former == authority.root
         assert not (house.folder / "cas" / "cas.key.next").exists()
         outcomes.add((finished, master_of(house) == old))
         if finished:
@@ -227,10 +275,11 @@ def _rotate_and_die(house: House, step: int) -> bool:
 def _end_before(step: int) -> None:
     """End this process before the ``step``-th of what an exchange does: file writes, commit, renames."""
     import adyton.base.auditchain as chain  # noqa: PLC0415
-    import adyton.cas.state as steps  # noqa: PLC0415
+    import adyton.cas.store.state as steps  # noqa: PLC0415
 
     places: tuple[tuple[object, str], ...] = (
         (steps, "begin_exchange"),
+        (steps, "replace_authority"),
         (steps, "rewrite_rows"),
         (chain.AuditChain, "append"),
         (HeadFile, "rekey"),

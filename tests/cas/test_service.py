@@ -12,11 +12,11 @@ from tests.cas.documents import APP, iexec_document, small_document, to_yaml
 from tests.cas.house import House, Running
 
 from adyton.base.errors import InputError, UnavailableError
-from adyton.cas.client import SessionClient
-from adyton.cas.identity import SERVER_NAME, CasIdentityError
-from adyton.cas.operator import OperatorFiles, make_identity, open_client
-from adyton.cas.session import from_document, session_hash
-from adyton.cas.tlsclient import CasRefusedError, TlsConnection, tcp, tls_context
+from adyton.cas.client.operator import OperatorFiles, make_identity, open_client
+from adyton.cas.client.owners import SessionClient
+from adyton.cas.client.tls import CasRefusedError, TlsConnection, tcp, tls_context
+from adyton.cas.face.identity import SERVER_NAME, CasIdentityError
+from adyton.cas.language.session import from_document, session_hash
 
 APP_ENCLAVE = bytes.fromhex(APP)
 

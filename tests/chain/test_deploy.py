@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Chain
+from tests.ports import free_port
 
 from adyton.base.errors import InputError
 from adyton.base.types import ZERO_ADDRESS, parse_address
@@ -91,7 +92,7 @@ def test_verification_names_what_is_wrong(chain: Chain) -> None:
 
 def test_token_flavour_survives_a_restart(artifacts: Artifacts, tmp_path: Path) -> None:
     admin, state = Wallet.create(), tmp_path / "state.json"
-    with AnvilProcess(artifacts.node_modules, chain_id=65_535, state_file=state) as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port(), chain_id=65_535, state_file=state) as node:
         assert read_deployment(node.rpc) is None
         made = deploy(node.rpc, artifacts, chain_id=65_535, native=False, admin=admin)
         assert not made.native
@@ -106,7 +107,7 @@ def test_token_flavour_survives_a_restart(artifacts: Artifacts, tmp_path: Path) 
         assert is_instant_mining(node.rpc)
         pid = node.pid
     assert not Path(f"/proc/{pid}").exists()
-    with AnvilProcess(artifacts.node_modules, chain_id=65_535, state_file=state) as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port(), chain_id=65_535, state_file=state) as node:
         verify_deployment(node.rpc, made)
         assert read_deployment(node.rpc, hub=made.hub, ens_registry=made.ens_registry) == made
         assert Hub(node.rpc, made.hub).view_account(admin.address).stake == 1_000
@@ -116,13 +117,13 @@ def test_token_flavour_survives_a_restart(artifacts: Artifacts, tmp_path: Path) 
 
 def test_twin_after_a_power_failure(artifacts: Artifacts, tmp_path: Path) -> None:
     """What a state dump holds is enough; a node killed before its first dump starts empty, and is recognised so."""
-    with AnvilProcess(artifacts.node_modules, state_file=tmp_path / "state.json") as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port(), state_file=tmp_path / "state.json") as node:
         node.kill()
         assert read_deployment_after(artifacts, tmp_path) is None
 
 
 def read_deployment_after(artifacts: Artifacts, folder: Path) -> Deployment | None:
-    with AnvilProcess(artifacts.node_modules, state_file=folder / "state.json") as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port(), state_file=folder / "state.json") as node:
         return read_deployment(node.rpc)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from tests.chain.lifecycle import APP_PRICE, DATASET_PRICE, POOL_PRICE, Market
 from tests.conftest import Chain
+from tests.ports import free_port
 
 from adyton.base.types import ZERO_ADDRESS, Bytes32, to_hex, word_bytes
 from adyton.chain import hashing, tags
@@ -156,7 +157,7 @@ def test_every_kind_of_order_can_be_presigned(market: Market, kind: OrderKind) -
 
 def test_claim_after_the_final_deadline_refunds(chain: Chain, artifacts: Artifacts) -> None:
     # On a node of its own: the test moves the clock, which other tests share.
-    with AnvilProcess(artifacts.node_modules) as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port()) as node:
         deployment = deploy(node.rpc, artifacts, admin=chain.admin)
         _claim(Market.open(Chain(node.rpc, node.url, deployment, chain.admin)))
 

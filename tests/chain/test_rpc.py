@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from tests.conftest import Chain
+from tests.ports import free_port
 
 from adyton.base import errors
 from adyton.base.types import ZERO_ADDRESS, Bytes32
 from adyton.chain import abi
-from adyton.chain.anvil import free_port
 from adyton.chain.events import TOPICS
 from adyton.chain.rpc import MAX_BATCH, RevertError, Rpc, RpcError, UnavailableError, revert_reason
 
@@ -160,6 +160,17 @@ def test_error_inside_an_http_error_status() -> None:
 def test_answer_that_is_no_json_rpc(answer: object, status: int) -> None:
     with node_that_says(answer, status) as rpc, pytest.raises(UnavailableError):
         rpc.chain_id()
+
+
+def test_what_a_provider_hides_in_its_address_is_in_no_message() -> None:
+    rpc = Rpc("http://customer:pass@127.0.0.1:1/v3/key?token=more")
+    with pytest.raises(UnavailableError) as caught:
+        rpc.chain_id()
+    assert "chain node at http://127.0.0.1:1 does not answer" in caught.value.message
+    assert not any(hidden in caught.value.message for hidden in ("customer", "pass@", "v3", "token"))
+    with node_that_says(b"<html>", 502) as there, pytest.raises(UnavailableError) as caught:
+        there.call("eth_chainId")
+    assert "answered 502" in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any, Protocol, TextIO
 
 import pytest
 import structlog
-import uvicorn
+from tests.web.serving import serving
 
 from adyton.base.secret import Secret
 from adyton.chain.deploy import Deployment
@@ -25,9 +23,9 @@ from adyton.market.api import build_app as build_market
 from adyton.market.settings import MarketSettings
 from adyton.results.api import build_app as build_results
 from adyton.results.settings import ResultsSettings
-from adyton.sms.api import build_app as build_sms
-from adyton.sms.settings import PipelineSettings, SmsSettings, StageSettings
-from adyton.web.server import listen
+from adyton.sms.http.api import build_app as build_sms
+from adyton.sms.pipelines import PipelineSettings, StageSettings
+from adyton.sms.settings import SmsSettings
 
 
 class Chain(Protocol):
@@ -107,22 +105,6 @@ class NoSessions:
 
     def create(self, document: Secret[str]) -> None:
         raise AssertionError(document)
-
-
-@contextmanager
-def serving(app: Any) -> Iterator[str]:  # noqa: ANN401  # any ASGI application
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @contextmanager

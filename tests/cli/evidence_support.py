@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import serving
 from tests.platform.world import World
+from tests.web.serving import serving
 
 from adyton.cli.adyton.main import main
 from adyton.platform.simulated.pccs import build_router

@@ -16,7 +16,7 @@ from tests.cas.documents import APP, iexec_document, small_document, to_yaml
 from tests.cas.house import CAS, House, Running, certificate_service, new_world
 from tests.cli.evidence_support import Adyton, runner
 
-from adyton.cas.session import from_document, session_hash
+from adyton.cas.language.session import from_document, session_hash
 from adyton.devnet.network import Network
 from adyton.devnet.paths import NetworkPaths
 
@@ -230,3 +230,81 @@ def test_files_that_cannot_be_read(adyton: Adyton, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b" " * ((1 << 20) + 1))
     assert "(cas.session.yaml)" in adyton("cas", "session", "check", tmp_path / "big").err
     assert adyton("cas", "session", "check").status == 2
+
+
+# successors
+
+
+def _identities(adyton: Adyton, folder: Path, *who: str) -> dict[str, str]:
+    """Key hashes as the command prints them; the folders are made by it."""
+    return {name: adyton("cas", "identity", "--identity", folder / name).out.strip() for name in who}
+
+
+def _line_session(name: str, approvers: list[str]) -> dict[str, Any]:
+    return small_document(
+        name=name,
+        secrets=[{"name": "key", "kind": "enclave-key"}],
+        upgrade={"approvers": approvers, "threshold": 2},
+    )
+
+
+def test_approvers_approve_show_and_revoke(adyton: Adyton, network: Path, tmp_path: Path) -> None:
+    hashes = _identities(adyton, tmp_path, "ann", "bob")
+    assert _identities(adyton, tmp_path, "ann", "bob") == hashes
+    document = _line_session("cli-line", list(hashes.values()))
+    assert adyton("cas", "session", "create", file_of(tmp_path, document), "--state", network).status == 0
+    words = ("cas", "session", "upgrade", "cli-line", "--state", network)
+    approve = (*words, "--successor", "0a" * 32, "--carry")
+    first = adyton(*approve, "--identity", tmp_path / "ann")
+    assert first.status == 0
+    assert f"approved by {hashes['ann']}: carry to {'0a' * 32}" in first.out
+    assert "no successor has the 2 approvals that it needs" in first.out
+    second = adyton(*approve, "--identity", tmp_path / "bob", "--json").json
+    assert second["allowed"] == {"successor": "0a" * 32, "choice": "carry"}
+    shown = adyton("cas", "session", "show", "cli-line", "--state", network, "--identity", tmp_path / "bob")
+    assert f"# takes effect at its first start: carry to {'0a' * 32}" in shown.out
+    assert f"# current enclave: {APP}" in shown.out
+    assert yaml.safe_load(shown.out)["upgrade"]["threshold"] == 2
+    revoked = adyton(*words, "--revoke", "--identity", tmp_path / "ann")
+    assert revoked.status == 0
+    assert hashes["ann"] not in revoked.out
+    found = adyton("cas", "session", "show", "cli-line", "--state", network, "--json").json["line"]
+    assert (found["current"], found["allowed"], len(found["approvals"])) == (APP, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        pytest.param([], "cas.client.upgrade", id="nothing"),
+        pytest.param(["--successor", "0a" * 32], "cas.client.upgrade", id="no choice"),
+        pytest.param(["--successor", "0a" * 32, "--carry", "--discard"], "cas.client.upgrade", id="both choices"),
+        pytest.param(["--carry"], "cas.client.upgrade", id="no successor"),
+        pytest.param(["--revoke", "--carry"], "cas.client.upgrade", id="revoke and choose"),
+        pytest.param(["--successor", "0a", "--carry"], "cas.request.invalid", id="no measurement"),
+        pytest.param(["--successor", APP, "--carry"], "cas.upgrade.successor", id="itself"),
+        pytest.param(["--successor", "0a" * 32, "--carry", "--from", "0b" * 32], "cas.upgrade.predecessor", id="from"),
+        pytest.param(["--revoke"], "cas.upgrade.no_approval", id="nothing to revoke"),
+    ],
+)
+def test_wrong_approvals_say_what_is_wrong(
+    adyton: Adyton, network: Path, tmp_path: Path, words: list[str], code: str
+) -> None:
+    hashes = _identities(adyton, tmp_path, "ann", "bob")
+    name = f"cli-wrong-{abs(hash(tuple(words)))}"
+    document = _line_session(name, list(hashes.values()))
+    adyton("cas", "session", "create", file_of(tmp_path, document), "--state", network)
+    ran = adyton("cas", "session", "upgrade", name, *words, "--state", network, "--identity", tmp_path / "ann")
+    assert ran.status == 1
+    assert f"({code})" in ran.err
+
+
+def test_a_session_without_approvers_takes_no_approval(adyton: Adyton, network: Path, tmp_path: Path) -> None:
+    file = file_of(tmp_path, small_document(name="cli-closed"))
+    adyton("cas", "session", "create", file, "--state", network)
+    words = ("cas", "session", "upgrade", "cli-closed", "--successor", "0a" * 32, "--carry", "--state", network)
+    assert "(cas.upgrade.none)" in adyton(*words).err
+    assert "# current enclave" not in adyton("cas", "session", "show", "cli-closed", "--state", network).out
+
+
+def test_a_network_without_approvers_builds_no_successor(adyton: Adyton, network: Path) -> None:
+    assert "(devnet.upgrade.none)" in adyton("cas", "upgrade-sms", "--state", network).err

@@ -6,8 +6,7 @@ import base64
 import io
 import json
 import os
-import subprocess
-import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests import forks
 
 from adyton.base.secret import Secret
 from adyton.base.types import Bytes32, word_bytes
@@ -75,7 +75,7 @@ def site() -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield state
     server.shutdown()
@@ -94,15 +94,9 @@ def environment(site: Site, **variables: str) -> dict[str, str]:
 
 
 def run(module: str, variables: dict[str, str], *args: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"adyton.compute.{module}", *args],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    with tempfile.NamedTemporaryFile() as errors:
+        status = forks.run(f"adyton.compute.{module}", variables, args, Path(errors.name))
+        return status, errors.read().decode()
 
 
 def pre_environment(site: Site, out: Path, **variables: str) -> dict[str, str]:

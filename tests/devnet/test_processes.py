@@ -2,11 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE_S, until
 
 from adyton.devnet.processes import ServiceFailedError, ServiceSpec, StartInterruptedError, Supervisor
 
@@ -21,7 +21,7 @@ def spec(folder: Path, name: str, code: str = SLEEPER, healthy: Callable[[], boo
         healthy=healthy or flag.exists,
         log_file=folder / f"{name}.log",
         endpoint="nowhere",
-        ready_timeout_s=5,
+        ready_timeout_s=PATIENCE_S,
     )
 
 
@@ -34,10 +34,9 @@ def supervisor() -> Iterator[Supervisor]:
 
 def gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):  # before it is opened, before it is read
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_services_are_ready_when_start_returns_and_gone_after_stop(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -76,14 +75,15 @@ def test_a_killed_service_is_started_again(supervisor: Supervisor, tmp_path: Pat
     supervisor.start(spec(tmp_path, "one"))
     first = supervisor.services[0].process.pid
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 10
     states = set()
-    while time.monotonic() < deadline and supervisor.services[0].process.pid == first:
+
+    def started_again() -> bool:
         supervisor.watch_once()
         states.add(supervisor.services[0].state)
-        time.sleep(0.02)
+        return supervisor.services[0].process.pid != first
+
+    until(started_again)
     service = supervisor.services[0]
-    assert service.process.pid != first
     assert service.process.poll() is None
     assert "restarting" in states
     assert service.restarts == 1
@@ -112,7 +112,4 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         child = int(parent.stdout.readline())
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 5
-    while not gone(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert gone(child)
+    until(lambda: gone(child))

@@ -156,7 +156,7 @@ def test_modules_come_with_the_packages_they_are_in() -> None:
 
 def test_the_agent_needs_no_server_no_database_and_no_simulator() -> None:
     needs = closure("adyton.runtime.agent")
-    assert {"adyton.runtime.volume", "adyton.cas.client", "adyton.platform.client"} <= set(needs.modules)
+    assert {"adyton.runtime.volume", "adyton.cas.client.enclaves", "adyton.platform.client"} <= set(needs.modules)
     assert not any(name.startswith("adyton.platform.simulated") for name in needs.modules)
     assert not {"fastapi", "sqlalchemy", "uvicorn", "dcap-qvl", "pyopenssl"} & {d.lower() for d in needs.distributions}
 

@@ -17,11 +17,12 @@ from adyton.enclave.description import UNMEASURED, Checks, check, describe, file
 from adyton.enclave.image import EnclaveImage, read_files
 from adyton.enclave.manifest import CasPolicy, Manifest
 from adyton.enclave.sigstruct import DEBUG, SigStruct, sign
+from adyton.enclave.successors import UpgradePolicy
 
 _FULL: dict[str, Any] = {
     "cwd": "/app", "host_environment": ("B",), "host_paths": ("/etc/hosts",), "volumes": {"in": "/in"}, "network": True,
     "isvprodid": 7, "isvsvn": 65535, "cas": CasPolicy("sim:" + "00" * 32, ("11" * 32,)), "closed": True,
-    "anchors": ("intel",), "threads": 3,
+    "anchors": ("intel",), "threads": 3, "upgrade": UpgradePolicy(("22" * 32,), 1), "evidence": True,
 }  # fmt: skip
 
 

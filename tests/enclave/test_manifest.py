@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from adyton.enclave.errors import ManifestError
 from adyton.enclave.manifest import CasPolicy, Manifest, TrustedFile, TrustedLink, is_plain_path
+from adyton.enclave.successors import MAX_APPROVERS, UpgradePolicy
 
 _AGENT = "/.adyton/runtime/agent.py"
 _FILES = {
@@ -49,6 +50,66 @@ def _full() -> Manifest:
     )
 
 
+_CLOSED: dict[str, Any] = {"closed": True, "cas": CasPolicy("intel", ("11" * 32,))}
+
+
+def test_a_manifest_without_approvers_is_what_it_was_before_there_could_be_any() -> None:
+    manifest = _manifest(**_CLOSED)
+    assert b"upgrade" not in manifest.to_json()
+    stated = json.loads(manifest.to_json()) | {"upgrade": None}
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_json(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode())
+    assert caught.value.code == "enclave.manifest.canonical"
+
+
+def test_approvers_are_measured() -> None:
+    one, two = (_manifest(**_CLOSED, upgrade=UpgradePolicy(("aa" * 32, "bb" * 32), number)) for number in (1, 2))
+    assert len({_manifest(**_CLOSED).to_json(), one.to_json(), two.to_json()}) == 3
+    assert Manifest.from_json(two.to_json()).upgrade == UpgradePolicy(("aa" * 32, "bb" * 32), 2)
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        pytest.param({"approvers": [], "threshold": 0}, id="nobody"),
+        pytest.param({"approvers": ["aa" * 32], "threshold": 0}, id="no approval needed"),
+        pytest.param({"approvers": ["aa" * 32], "threshold": 2}, id="more than there are"),
+        pytest.param({"approvers": ["aa" * 32], "threshold": True}, id="a truth value"),
+        pytest.param({"approvers": ["aa" * 32], "threshold": "1"}, id="a text"),
+        pytest.param({"approvers": ["bb" * 32, "aa" * 32], "threshold": 1}, id="out of order"),
+        pytest.param({"approvers": ["aa" * 32, "aa" * 32], "threshold": 1}, id="one twice"),
+        pytest.param({"approvers": ["AA" * 32], "threshold": 1}, id="capital letters"),
+        pytest.param({"approvers": ["aa" * 31], "threshold": 1}, id="too short"),
+        pytest.param({"approvers": [1], "threshold": 1}, id="a number"),
+        pytest.param({"approvers": "aa" * 32, "threshold": 1}, id="not a list"),
+        pytest.param({"approvers": [f"{i:064x}" for i in range(MAX_APPROVERS + 1)], "threshold": 1}, id="too many"),
+        pytest.param({"approvers": ["aa" * 32]}, id="no threshold"),
+        pytest.param({"approvers": ["aa" * 32], "threshold": 1, "more": 1}, id="an unknown member"),
+        pytest.param([], id="a list"),
+    ],
+)
+def test_wrong_upgrade_policies_are_refused(upgrade: Any) -> None:  # noqa: ANN401  # any JSON
+    document = json.loads(_manifest(**_CLOSED).to_json()) | {"upgrade": upgrade}
+    with pytest.raises(ManifestError):
+        Manifest.from_json(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+
+
+def test_only_a_closed_manifest_has_approvers() -> None:
+    with pytest.raises(ManifestError):
+        _manifest(upgrade=UpgradePolicy(("aa" * 32,), 1))
+
+
+def test_a_member_that_is_left_out_at_its_value_has_one_form_only() -> None:
+    assert "evidence" not in json.loads(_manifest(**_CLOSED).to_json())
+    said = _manifest(**_CLOSED, evidence=True).to_json()
+    assert json.loads(said)["evidence"] is True
+    assert Manifest.from_json(said).evidence
+    for value in (False, 1, None):
+        document = json.loads(said) | {"evidence": value}
+        with pytest.raises(ManifestError):
+            Manifest.from_json(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+
+
 @pytest.mark.parametrize("manifest", [_manifest(), _full(), _manifest(config="none")])
 def test_round_trip(manifest: Manifest) -> None:
     data = manifest.to_json()
@@ -65,6 +126,7 @@ def test_equal_values_give_equal_bytes_whatever_their_order() -> None:
     "change",
     [
         pytest.param({"name": ""}, id="no name"),
+        pytest.param({"evidence": True}, id="evidence for whatever a session says"),
         pytest.param({"runtime": ()}, id="no runtime"),
         pytest.param({"runtime": ("/bin/other",)}, id="runtime is not a trusted file"),
         pytest.param({"argv": (), "config": "none"}, id="no command from anywhere"),

@@ -35,8 +35,9 @@ def test_changed_seeds_are_read_or_refused_by_a_typed_error(name: str) -> None:
 DEGENERATE = {
     "nothing": b"", "a NUL": b"\0", "ones": b"\xff" * 100_000, "lists": b"[" * 50_000, "objects": b"{" * 50_000,
 }  # fmt: skip
-# Of these nothing is a message, a line or a document, no text is not even JSON, and an appraisal is a verdict.
-TAKES_NOTHING = {"request", "framing", "tcb_info", "qe_identity", "yaml", "appraisal"}
+# Of these nothing is a message, a line or a document, no text is not even JSON, an appraisal is a verdict, and what is
+# no params of a deal is its command line.
+TAKES_NOTHING = {"request", "framing", "tcb_info", "qe_identity", "yaml", "appraisal", "deal_params"}
 
 
 @pytest.mark.parametrize("data", DEGENERATE.values(), ids=DEGENERATE)

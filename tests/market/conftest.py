@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from tests.waiting import until
+from tests.web.serving import serving
 
 from adyton.base.types import ZERO_BYTES32, Address, Bytes32
 from adyton.chain import calldata
@@ -33,7 +30,6 @@ from adyton.chain.wallet import Wallet
 from adyton.market.api import build_app
 from adyton.market.client import MarketClient
 from adyton.market.settings import MarketSettings
-from adyton.web.server import listen
 
 if TYPE_CHECKING:
     from tests.conftest import Chain
@@ -42,24 +38,6 @@ OrderT = TypeVar("OrderT", bound=Order)
 _names = itertools.count()
 GWEI = 10**9  # wei in one nRLC
 POLL_S = 0.1
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port."""
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @dataclass
@@ -108,10 +86,7 @@ class Bazaar:
     def settle(self) -> None:
         """Wait until the market has read the chain's head."""
         head = self.chain.rpc.block_number()
-        deadline = time.monotonic() + 10
-        while self.client.metrics()["lastBlock"] < head:
-            assert time.monotonic() < deadline, "the market does not follow the chain"
-            time.sleep(POLL_S / 2)
+        until(lambda: self.client.metrics()["lastBlock"] >= head, what="the market's reading of the chain's head")
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.network.support import BIN, RunningNetwork, adyton, running_network
+from tests.waiting import PATIENCE_S, until
 
 from adyton.base.secret import Secret
 from adyton.devnet import supervision
@@ -67,15 +66,14 @@ def test_a_killed_service_comes_back(network: RunningNetwork) -> None:
     assert word is not None
     market = next(service for service in word.services if service.name == "market")
     os.kill(market.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def came_back() -> bool:
         word = supervision.read(network.paths)
         assert word is not None
         now = next(service for service in word.services if service.name == "market")
-        if now.pid != market.pid and now.state == "ready":
-            return
-        time.sleep(0.1)
-    pytest.fail("the market did not come back")
+        return now.pid != market.pid and now.state == "ready"
+
+    until(came_back, what="the market's return")
 
 
 def test_secrets_orders_and_finished_tasks_survive_a_restart(network: RunningNetwork, tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_no_secret_is_in_any_log_config_or_status(network: RunningNetwork) -> No
 
 
 def test_foreground_shows_a_table_and_stops_on_ctrl_c(network: RunningNetwork, tmp_path: Path) -> None:
-    """The network of the module must be down for its ports; it is brought up again at the end."""
+    """The network of the module must be down for its ports, and stays so: this is the last test that needs it."""
     if shutil.which("script") is None:
         pytest.skip("the program 'script' (util-linux) is missing: no terminal to show the live table on")
     network.down()
@@ -138,18 +136,17 @@ def test_foreground_shows_a_table_and_stops_on_ctrl_c(network: RunningNetwork, t
         stdout=subprocess.DEVNULL,
         env=dict(os.environ, TERM="xterm-256color", COLUMNS="120", LINES="50"),
     ) as shown:
-        deadline = time.monotonic() + 120
-        word: Any = None
-        while time.monotonic() < deadline and (word is None or word.phase != "ready"):
+
+        def ready() -> supervision.Status | None:
             word = supervision.read(network.paths)
-            time.sleep(0.2)
+            return word if word is not None and word.phase == "ready" else None
+
+        word = until(ready, 240, what="the start")
         assert word is not None
-        assert word.phase == "ready"
-        time.sleep(1)
+        until(lambda: "ready in" in transcript.read_text(errors="replace"), what="the table")
         os.kill(word.pid, signal.SIGINT)
-        shown.wait(60)
+        shown.wait(PATIENCE_S)
     text = transcript.read_text(errors="replace")
     assert "SERVICE" in text
     assert "ready in" in text
     assert supervision.read(network.paths) is None or not word.alive()
-    network.up()

@@ -17,11 +17,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import PATIENCE_S, until
 
 from adyton.enclave.native import build_image
 from adyton.enclave.sconify import SconeImage, SconifyOptions, sconify
@@ -47,7 +48,7 @@ class Machine:
     state: Path
     process: subprocess.Popen[bytes]
 
-    def run(self, layout: Path, *, timeout_s: float = 30, **request: Any) -> Outcome:  # noqa: ANN401  # of LaunchRequest
+    def run(self, layout: Path, *, timeout_s: float = PATIENCE_S, **request: Any) -> Outcome:  # noqa: ANN401  # of LaunchRequest
         """Launch, wait for the end, and return everything."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             with self.client.launch(LaunchRequest(layout=layout, **request), out.fileno(), err.fileno()) as enclave:
@@ -99,28 +100,17 @@ def running_daemon(folder: Path, **settings: int | str) -> Iterator[Machine]:
             env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "TMPDIR": str(folder / "tmp")},
         )
     socket_path = folder / "state" / "platform.sock"
-    deadline = time.monotonic() + 60
     try:
-        while not socket_path.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError((folder / "daemon.log").read_text())
-            time.sleep(0.02)
+        until(lambda: socket_path.exists() or process.poll() is not None, what="the daemon's start")
+        assert process.poll() is None, (folder / "daemon.log").read_text()
         yield Machine(PlatformClient(socket_path), folder / "state", process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def until(condition: Callable[[], object], within_s: float = 10) -> None:
-    """Wait until ``condition`` holds."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def steal_channel(outer: int) -> int:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.platform.machine import Machine, build_native, enclave, running_daemon, steal_channel, until
+from tests.platform.machine import Machine, build_native, enclave, running_daemon, steal_channel
+from tests.waiting import PATIENCE_S, until
 
 from adyton.attestation.anchors import TrustAnchor
 from adyton.attestation.collateral.cache import CollateralCache
@@ -294,7 +295,7 @@ def test_an_image_that_would_be_refused_cannot_be_prepared(machine: Machine, deb
     "message", [{"op": "prepare"}, {"op": "prepare", "layout": 1}, {"op": "prepare", "layout": "/", "more": 1}]
 )
 def test_malformed_prepare_requests_are_refused(machine: Machine, message: dict[str, object]) -> None:
-    with framing.connect(machine.state / "platform.sock", 5) as connection:
+    with framing.connect(machine.state / "platform.sock", PATIENCE_S) as connection:
         framing.send(connection, message)
         answer = Receiver(connection).receive()
     assert answer is not None
@@ -421,7 +422,7 @@ def test_signals_and_kill(machine: Machine, debug: Image, action: str, code: int
             running.signal(signal.SIGTERM)
         else:
             running.kill()
-        assert running.wait(10).code == code
+        assert running.wait(PATIENCE_S).code == code
         assert running.poll() is not None
 
 
@@ -437,8 +438,8 @@ def test_stopping_the_daemon_ends_its_enclaves(tmp_path: Path, debug: Image) -> 
         running = machine.client.launch(LaunchRequest(layout=debug[0], args=("sleep",)), 1, 2)
         machine.process.send_signal(signal.SIGTERM)
         with running:
-            assert running.wait(15).signal == signal.SIGKILL
-        assert machine.process.wait(15) == 0
+            assert running.wait(PATIENCE_S).signal == signal.SIGKILL
+        assert machine.process.wait(PATIENCE_S) == 0
         with pytest.raises(UnavailableError) as caught:
             machine.client.info()
     assert caught.value.code == "platform.unavailable"
@@ -450,7 +451,7 @@ def test_killing_the_daemon_ends_its_enclaves(tmp_path: Path, debug: Image) -> N
         (child,) = machine.children
         machine.process.kill()
         with running, pytest.raises(UnavailableError):
-            running.wait(15)
+            running.wait(PATIENCE_S)
         until(lambda: not Path(f"/proc/{child}").exists() or _is_zombie(child))
 
 
@@ -458,7 +459,7 @@ def test_a_process_that_the_daemon_did_not_start_gets_nothing(machine: Machine, 
     with pytest.raises(PlatformError) as caught:
         EnclavePlatform.from_environment({})
     assert caught.value.code == "platform.absent"
-    with framing.connect(machine.state / "platform.sock", 5) as connection:
+    with framing.connect(machine.state / "platform.sock", PATIENCE_S) as connection:
         framing.send(connection, {"op": "quote", "report_data": "00" * 64})
         answer = Receiver(connection).receive()
     assert answer is not None
@@ -468,6 +469,7 @@ def test_a_process_that_the_daemon_did_not_start_gets_nothing(machine: Machine, 
 
 def test_a_descriptor_taken_out_of_the_enclave_is_worth_nothing(machine: Machine, debug: Image) -> None:
     """The host's root steals the enclave's end of the channel with pidfd_getfd(2) and asks for a quote."""
+    until(lambda: not machine.children)  # of the tests before
     read_end, write_end = os.pipe()
     with machine.client.launch(LaunchRequest(layout=debug[0], args=("sleep",)), write_end, 2):
         os.close(write_end)
@@ -475,7 +477,7 @@ def test_a_descriptor_taken_out_of_the_enclave_is_worth_nothing(machine: Machine
             stream.readline()
         stolen = steal_channel(machine.children[0])
         with socket.socket(fileno=stolen) as connection:
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE_S)
             with pytest.raises((PlatformError, UnavailableError)):
                 EnclavePlatform(connection).quote(bytes(64))
 

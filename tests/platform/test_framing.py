@@ -162,7 +162,7 @@ def test_a_message_has_a_time_limit_however_slowly_it_comes(pair: Pair) -> None:
     finally:
         stop.set()
         dripping.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # all of it would take 20 s
     assert right.gettimeout() == 20  # the limit was the message's, not the connection's
 
 

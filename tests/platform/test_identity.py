@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.platform.machine import Machine, build_native, enclave, innermost, running_daemon, steal_channel, until
+from tests.platform.machine import Machine, build_native, enclave, innermost, running_daemon, steal_channel
+from tests.waiting import PATIENCE_S, until
 
 from adyton.base.errors import UnavailableError
 from adyton.enclave.sigstruct import new_signer
@@ -115,7 +116,7 @@ def start(machine: Machine, images: dict[bool, Path], tmp_path: Path) -> Iterato
 def _ask(descriptor: int) -> str:
     """Use a stolen channel; what came of it."""
     with socket.socket(fileno=descriptor) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         try:
             EnclavePlatform(connection).quote(bytes(64))
         except (PlatformError, UnavailableError) as error:
@@ -143,7 +144,7 @@ def test_a_traced_enclave_gets_nothing_unless_it_is_a_debug_one(
         return
     assert asked.answer() == ""
     os.waitpid(program, WALL)  # it is dead, and stays in the table until its tracer has seen it
-    assert asked.enclave.wait(20).signal == signal.SIGKILL
+    assert asked.enclave.wait(PATIENCE_S).signal == signal.SIGKILL
     assert "platform.channel.traced" in machine.log
 
 
@@ -209,7 +210,7 @@ def test_nothing_is_answered_after_the_enclave_ended(machine: Machine, start: Ca
     asked = start(debug=False)
     stolen = steal_channel(asked.outer)
     asked.enclave.kill()
-    asked.enclave.wait(20)
+    asked.enclave.wait(PATIENCE_S)
     assert _ask(stolen) != "quote"
     until(lambda: asked.outer not in machine.children)
 
@@ -251,7 +252,7 @@ def test_a_killed_enclave_frees_its_place_and_leaves_nothing(machine: Machine, s
     descriptors = machine.descriptors
     asked = start(debug=False)
     os.kill(innermost(asked.outer), signal.SIGKILL)
-    assert asked.enclave.wait(20).signal == signal.SIGKILL
+    assert asked.enclave.wait(PATIENCE_S).signal == signal.SIGKILL
     asked.close()
     until(lambda: machine.descriptors <= descriptors)
 

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.platform.machine import Machine, build_native, enclave, running_daemon, until
+from tests.platform.machine import Machine, build_native, enclave, running_daemon
+from tests.waiting import PATIENCE_S, until
 
 from adyton.base.errors import AdytonError
 from adyton.platform import framing
@@ -106,7 +107,7 @@ _MESSAGES = st.dictionaries(st.sampled_from(_NAMES), _JSON, max_size=9).map(
     lambda message: message | {"op": message.get("op", "launch")}
 )
 _WELL_FORMED = LaunchRequest(layout=Path("/image")).to_message()
-_LIMITED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_LIMITED = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 class TestRequests:
@@ -226,7 +227,7 @@ class TestHostileCallers:
                 connection.send(b"\0")
             started = time.monotonic()
             assert machine.client.info().fmspc
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20  # they are given 30 s
 
     def test_more_callers_than_it_attends_to_are_told_so(self, machine: Machine) -> None:
         threads = machine.threads
@@ -371,9 +372,9 @@ class TestSocketAndState:
             [sys.executable, "-m", "adyton.platform.simulated.main", "--config", str(config)], stderr=subprocess.DEVNULL
         ) as again:
             client = PlatformClient(tmp_path / "state" / "platform.sock")
-            until(lambda: _tier(client) == tier, 60)
+            until(lambda: _tier(client) == tier)
             again.send_signal(signal.SIGTERM)
-            assert again.wait(40) == 0
+            assert again.wait(PATIENCE_S) == 0
         assert not (tmp_path / "state" / "platform.sock").exists()
 
     def test_another_user_who_can_reach_the_socket_is_refused(self) -> None:
@@ -399,7 +400,7 @@ class TestSocketAndState:
                 assert PlatformClient(path).info() == _NoMachine.INFO
             finally:
                 daemon.stop()
-                serving.join(20)
+                serving.join(PATIENCE_S)
 
 
 class _NoMachine:

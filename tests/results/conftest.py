@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from tests.web.serving import serving
 
 from adyton.base.types import ZERO_ADDRESS, ZERO_BYTES32, Address, Bytes32, to_hex, word_bytes
 from adyton.chain import hashing
@@ -21,30 +17,11 @@ from adyton.results.api import build_app
 from adyton.results.client import IpfsClient, ResultProxyClient
 from adyton.results.settings import ResultsSettings
 from adyton.sms.wire import SignatureValue, WorkerpoolAuthorization
-from adyton.web.server import listen
 
 DEAL_ID = Bytes32("0x" + "22" * 32)
 TASK_ID = hashing.task_id(DEAL_ID, 0)
 SCONE_TAG = Bytes32("0x" + "00" * 31 + "03")
 FAR = 4_000_000_000  # Unix time
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port."""
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @dataclass

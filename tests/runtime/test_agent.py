@@ -42,6 +42,18 @@ elif verb == "get":
     print(Path(sys.argv[2]).read_text())
 elif verb == "exit":
     sys.exit(int(sys.argv[2]))
+elif verb == "prove":
+    sys.path.append("/.adyton/runtime/site")
+    from adyton.base.errors import AdytonError
+    from adyton.platform.client import EnclavePlatform
+
+    platform = EnclavePlatform.from_environment()
+    found = {"quote": platform.quote(bytes(range(64))).hex(), "descriptors": len(os.listdir("/proc/self/fd"))}
+    try:
+        platform.startup()
+    except AdytonError as error:
+        found["startup"] = error.code
+    print(json.dumps(found))
 """
 
 
@@ -161,7 +173,7 @@ def test_secrets_are_nowhere_on_the_host(setting: Setting) -> None:
     ("layout", "session", "service", "code"),
     [
         pytest.param("debug", "shows-again", "app", "", id="debug enclave in a production session"),
-        pytest.param("production", "no-such-session", "app", "cas.session.unknown", id="unknown session"),
+        pytest.param("production", "no-such-session", "app", "cas.release.refused", id="unknown session"),
         pytest.param("production", "shows-again", "other", "cas.session.service_unknown", id="unknown service"),
     ],
 )
@@ -180,7 +192,7 @@ def test_an_enclave_whose_measurement_is_not_listed_is_refused(setting: Setting)
     session = setting.session("lists-another", "python3 /app/app.py show", service={"mrenclaves": ["00" * 32]})
     outcome = setting.run(session)
     assert (outcome.status.code, outcome.stdout) == (121, "")
-    assert "refused cas.release.measurement" in outcome.stderr
+    assert "refused cas.release.refused" in outcome.stderr
 
 
 def test_a_cas_that_the_measurement_does_not_name_is_refused(setting: Setting, tmp_path: Path) -> None:
@@ -238,6 +250,21 @@ def closed(setting: Setting) -> tuple[Path, SconeImage]:
     return enclave(native, setting.folder, signer=new_signer(), cas=pinned, **options)
 
 
+@pytest.mark.usefixtures("closed")  # it makes the native image
+def test_a_closed_enclave_whose_manifest_says_so_proves_what_it_is(setting: Setting) -> None:
+    world = setting.cas.world
+    options: dict[str, Any] = {"command": "python3 /app/app.py prove", "closed": True, "evidence": True}
+    pinned = CasPolicy(world.anchor.tier, (CAS.hex(),))
+    native = setting.folder / "closed-native" / "native"
+    layout, image = enclave(native, setting.folder, signer=new_signer(), cas=pinned, **options)
+    outcome = setting.run(_closed_session(setting, image, "proves", {"kind": "enclave-key"}), layout)
+    assert outcome.stderr == ""
+    found = json.loads(outcome.stdout)
+    evidence = world.verifier().verify(bytes.fromhex(found["quote"]), world.policy(bytes.fromhex(image.mrenclave)))
+    assert evidence.report_data == bytes(range(64))
+    assert (found["startup"], found["descriptors"]) == ("platform.channel.request", 5)
+
+
 def _closed_session(setting: Setting, image: SconeImage, name: str, kind: dict[str, Any], **service: Any) -> str:  # noqa: ANN401
     return setting.session(
         name,
@@ -283,3 +310,23 @@ def test_a_closed_enclave_refuses_what_the_owner_of_its_session_could_misuse(
     assert "runtime.session.closed" in outcome.stderr
     assert named in outcome.stderr
     assert outcome.stdout == ""
+
+
+def test_a_closed_enclave_takes_no_volume_that_another_one_could_have_written(setting: Setting) -> None:
+    options: dict[str, Any] = {"command": "python3 /app/app.py get /data/word", "closed": True}
+    pinned = CasPolicy(setting.cas.world.anchor.tier, (CAS.hex(),))
+    native = build_native(setting.folder / "closed-volume", {"app.py": _APP})
+    layout, image = enclave(
+        native, setting.folder, signer=new_signer(), cas=pinned, volumes={"word": "/data"}, **options
+    )
+    name = setting.session(
+        "closed-volume",
+        "",
+        service={"mrenclaves": [image.mrenclave], "environment": {}, "pwd": "/tmp"},
+        images=[{"name": "image", "volumes": [{"name": "word", "path": "/data"}]}],
+        volumes=[{"name": "word"}],
+    )
+    outcome = setting.run(name, layout)
+    assert outcome.status.code == 121
+    assert "runtime.session.closed" in outcome.stderr
+    assert "volumes" in outcome.stderr

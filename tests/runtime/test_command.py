@@ -6,10 +6,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE_S, until
 
 from adyton.runtime import command
 from adyton.runtime.errors import AgentError
@@ -63,16 +63,16 @@ def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "runtime.command.start"
 
 
-def test_signals_are_passed_on_and_handlers_restored() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+def test_signals_are_passed_on_and_handlers_restored(tmp_path: Path) -> None:
+    before, ready = signal.getsignal(signal.SIGTERM), tmp_path / "ready"
 
     def interrupt() -> None:
-        time.sleep(0.5)
+        until(lambda: signal.getsignal(signal.SIGTERM) is not before and ready.exists())
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    assert _run("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done") == 9
+    assert _run("sh", "-c", f"trap 'exit 9' TERM; touch {ready}; while :; do sleep 0.05; done") == 9
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -83,5 +83,5 @@ def test_become_replaces_the_process() -> None:
         command.become(command.resolve(("sh", "-c", "echo $A $$"), {"A": "1"}, "/"))
         """)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-        out, _err = process.communicate(timeout=20)
+        out, _err = process.communicate(timeout=PATIENCE_S)
     assert out.split() == ["1", str(process.pid)]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.secret import Secret
-from adyton.cas.client import ServiceConfig
+from adyton.cas.client.answers import ServiceConfig
 from adyton.runtime import identity
 
 _START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -53,9 +53,11 @@ def test_renewal_replaces_the_files_and_survives_failures(tmp_path: Path, monkey
     certificate = _certificate(timedelta(seconds=1))
     fetched = threading.Event()
     failures: list[str] = []
+    shown: list[ServiceConfig] = []
     answers: list[ServiceConfig | AdytonError] = [UnavailableError("down"), _config(certificate, b"NEW\n")]
 
-    def fetch() -> ServiceConfig:
+    def fetch(current: ServiceConfig) -> ServiceConfig:
+        shown.append(current)
         answer = answers.pop(0) if answers else _config(certificate, b"NEW\n")
         if isinstance(answer, AdytonError):
             raise answer
@@ -67,5 +69,6 @@ def test_renewal_replaces_the_files_and_survives_failures(tmp_path: Path, monkey
     now = _START + timedelta(seconds=0.49)
     with identity.Renewal(fetch, first, lambda error: failures.append(error.code), tmp_path, lambda: now):
         assert fetched.wait(10)
+    assert shown[:2] == [first, first]  # what is in place goes with each attempt
     assert failures == ["service.unavailable"]
     assert (tmp_path / "identity.pem").read_text().startswith("NEW")

@@ -87,6 +87,10 @@ def test_choice_by_name_or_builtin_id(tmp_path: Path, choice: str) -> None:
             "ValidationError: sms field has unspecified keys: foo in chain.json",
         ),
         (
+            chain(id="134", sms={"scone": "https://a#mrenclav=1"}),
+            "the fragment of the SMS's URL in chain.json has unknown members: mrenclav",
+        ),
+        (
             chain(id="134", sms=5),
             "ValidationError: sms must be a `string` type, but the final value was: `5`. in chain.json",
         ),

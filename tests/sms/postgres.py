@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 PASSWORD: Final = "password-of-the-test-server"
 _PARENT: Final = Path("/usr/lib/postgresql")
-_START_S: Final = 30
 _INITDB: Final = ("--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync")
 
 
@@ -101,7 +101,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @contextlib.contextmanager
 def _running(programs: Path, folder: Path, user: int | None) -> Iterator[PostgresServer]:
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "tester", "--pwfile", folder / "password", *_INITDB],
         user=user,
@@ -111,7 +111,7 @@ def _running(programs: Path, folder: Path, user: int | None) -> Iterator[Postgre
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", folder, "-p", str(port), "-h", "127.0.0.1"],
+            [programs / "postgres", "-F", "-D", data, "-k", folder, "-p", str(port), "-h", "127.0.0.1"],
             user=user,
             stdout=log,
             stderr=log,
@@ -123,13 +123,13 @@ def _running(programs: Path, folder: Path, user: int | None) -> Iterator[Postgre
         yield server
     finally:
         process.send_signal(signal.SIGQUIT)  # at once: nobody needs its data any more
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def _wait(server: PostgresServer) -> None:
     import psycopg  # noqa: PLC0415  # where it is missing, the tests are skipped
 
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             server.sql("SELECT 1")
@@ -158,9 +158,3 @@ def _unprivileged() -> int | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name).pw_uid
     pytest.skip("the PostgreSQL server does not run as root, and there is no user postgres or nobody to run it as")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -23,19 +23,22 @@ from adyton.chain.contracts import AssetKind, TaskStatus
 from adyton.chain.hashing import task_id as make_task_id
 from adyton.chain.orders import DatasetOrder
 from adyton.chain.wallet import Wallet, recover_digest
-from adyton.sms import recipes
-from adyton.sms.api import build_app
-from adyton.sms.backups import BackupArchive
-from adyton.sms.chain_view import AppFacts, ChainView, DatasetFacts, DealFacts, Head, OrderFacts, TaskFacts
+from adyton.sms.access import recipes
+from adyton.sms.backup.backups import BackupArchive
 from adyton.sms.composition import compose
 from adyton.sms.errors import BulkError
-from adyton.sms.sessions import SessionStore, SessionStoreError
-from adyton.sms.settings import PipelineSettings, SmsSettings, StageSettings
+from adyton.sms.http.api import build_app
+from adyton.sms.onchain.view import AppFacts, ChainView, DatasetFacts, DealFacts, Head, OrderFacts, TaskFacts
+from adyton.sms.opening.session_stores import SessionStore, SessionStoreError
+from adyton.sms.pipelines import PipelineSettings, StageSettings
+from adyton.sms.settings import SmsSettings
+from adyton.sms.store.keyexchange import KeyExchange
 from adyton.sms.wire import SignatureValue, WorkerpoolAuthorization
 from adyton.web.server import listen
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 KEY_HEX = "11" * 32
+LINE = '{"at":"2026-11-22T12:00:00+00:00","event":"session.released","fields":{}}'  # of the audit log
 PRE_FINGERPRINT, APP_FINGERPRINT, POST_FINGERPRINT = "a1" * 32, "b2" * 32, "c3" * 32
 SCONE_TAG = parse_bytes32("0x" + "00" * 31 + "03")
 MRENCLAVE = (
@@ -259,6 +262,7 @@ def running(
     real_chain: bool = False,
     cas: SessionStore | None = None,
     archive: BackupArchive | None = None,
+    exchange: KeyExchange | None = None,
     **changes: Any,  # noqa: ANN401  # any settings
 ) -> Iterator[Service]:
     """Run a service of its own state on the shared socket until the block ends.
@@ -271,7 +275,9 @@ def running(
     store, settings = RecordingStore(), make_settings(folder, **changes)
     files = SimulatedFiles()
     view = None if real_chain else seen or chain
-    services = compose(settings, view=view, store=cas or store, files=files, archive=archive, clock=clock)
+    services = compose(
+        settings, view=view, store=cas or store, files=files, archive=archive, exchange=exchange, clock=clock
+    )
     server = _SERVERS[-1]
     server.app.state.services = services
     server.app.state.registry.register(services.metrics)

@@ -11,8 +11,8 @@ from tests.sms.support import SettableClock
 from adyton.base.auditchain import GENESIS
 from adyton.base.secret import Secret
 from adyton.sms.audit import AuditError, AuditLog
-from adyton.sms.database import Database
-from adyton.sms.tables import audit_chain
+from adyton.sms.store.database import Database
+from adyton.sms.store.tables import audit_chain
 
 KEY = Secret(bytes([7]) * 32)
 

@@ -20,9 +20,9 @@ from adyton.chain.contracts import Hub, OrderOperation
 from adyton.chain.events import AssetTransfer, OrdersMatched, find
 from adyton.chain.hashing import task_id
 from adyton.chain.orders import INFINITE_VOLUME, DatasetOrder, OrderKind, sign_order
-from adyton.sms.chain_view import DealFacts
 from adyton.sms.client import SmsClient
-from adyton.sms.hub_view import HubView
+from adyton.sms.onchain.hub_view import HubView
+from adyton.sms.onchain.view import DealFacts
 from adyton.sms.wire import IPFS_TOKEN
 
 TAG = tags.encode(["tee", "scone"])

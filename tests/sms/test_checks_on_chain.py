@@ -1,4 +1,4 @@
-"""Checks 0 to 6 of protocol section 3.1 in their order, against the real contracts."""
+"""Checks 0 to 6 of protocol section 3.1, against the real contracts; the later ones: test_session_checks_on_chain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.chain.lifecycle import Market
 from tests.conftest import Chain
+from tests.ports import free_port
 from tests.sms.support import MRENCLAVE, Service, authorization, running
 
 from adyton.base.types import ZERO_BYTES32, Bytes32, word_bytes
@@ -20,7 +21,7 @@ from adyton.chain.deploy import deploy
 from adyton.chain.events import AssetTransfer, find
 from adyton.chain.hashing import task_id
 from adyton.chain.wallet import Wallet
-from adyton.sms import recipes
+from adyton.sms.access import recipes
 from adyton.sms.wire import IPFS_TOKEN, SessionFailure, WorkerpoolAuthorization
 
 F = SessionFailure
@@ -111,7 +112,14 @@ def _completed(stage: Stage) -> WorkerpoolAuthorization:
 
 
 def _revealing(stage: Stage) -> WorkerpoolAuthorization:
-    task, market, enclave = stage.bought(), stage.market, Wallet.create()
+    task = stage.bought()
+    contribute(stage.market, task)
+    return stage.authorize(task)
+
+
+def contribute(market: Market, task: Bytes32) -> None:
+    """Let the worker contribute: the task is to be revealed then."""
+    enclave = Wallet.create()
     proof = enclave.sign_personal(word_bytes(hashing.contribution_message(task, market.worker.address, DIGEST)))
     call = market.hub.contribute(
         task,
@@ -122,7 +130,6 @@ def _revealing(stage: Stage) -> WorkerpoolAuthorization:
         market.authorize(task, enclave.address),
     )
     market.worker.sender.send(market.hub.address, call)
-    return stage.authorize(task)
 
 
 def _by_another_pool(stage: Stage) -> WorkerpoolAuthorization:
@@ -204,7 +211,7 @@ def test_the_right_ones_get_theirs(stage: Stage) -> None:
 
 def test_the_deadline_and_a_failed_task(chain: Chain, artifacts: Artifacts, tmp_path: Path) -> None:
     # On a node of its own: the test moves the clock, which other tests share.
-    with AnvilProcess(artifacts.node_modules) as node:
+    with AnvilProcess(artifacts.node_modules, port=free_port()) as node:
         own = Chain(node.rpc, node.url, deploy(node.rpc, artifacts, admin=chain.admin), chain.admin)
         for stage in _stage(own, _market(own), tmp_path):
             task = stage.bought()

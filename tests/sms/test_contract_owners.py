@@ -18,8 +18,8 @@ from adyton.chain.contracts import Hub
 from adyton.chain.events import AssetTransfer, find
 from adyton.chain.hashing import task_id
 from adyton.chain.wallet import Wallet, personal_digest
-from adyton.sms import recipes
-from adyton.sms.hub_view import HubView
+from adyton.sms.access import recipes
+from adyton.sms.onchain.hub_view import HubView
 from adyton.sms.wire import IPFS_TOKEN
 
 CONTROLLER, OTHER = Wallet.create(), Wallet.create()

@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, text
 from tests.sms.support import APP, DATASET, REQUESTER, TASK_ID, WORKER, Service, authorization, running
 
 from adyton.base.errors import InputError
-from adyton.sms import recipes
+from adyton.sms.access import recipes
 
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 ME = REQUESTER.address
 GOOD = recipes.sign(recipes.web2_challenge(ME, "n", "v"), REQUESTER)
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.sms.opening.test_bulk import MIXED, bulk_task
+from tests.sms.opening.test_session_maker import CALLBACK, FULL_PARAMS, description, maker, request
 from tests.sms.support import pipeline
-from tests.sms.test_bulk import MIXED, bulk_task
-from tests.sms.test_session_maker import CALLBACK, FULL_PARAMS, description, maker, request
 
 from adyton.base.secret import Secret
-from adyton.cas.session import parse_session
-from adyton.sms.scone import SconeSessionMaker
-from adyton.sms.session_maker import SessionMaker
-from adyton.sms.task import TaskDescription
-from adyton.sms.tdx import TdxSessionMaker
+from adyton.cas.language.session import parse_session
+from adyton.sms.opening.scone import SconeSessionMaker
+from adyton.sms.opening.session_maker import SessionMaker
+from adyton.sms.opening.task import TaskDescription
+from adyton.sms.opening.tdx import TdxSessionMaker
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -8,7 +8,8 @@ from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.base.types import parse_address
 from adyton.sms.official import PROPERTIES, WITHOUT_EFFECT, spring_name
-from adyton.sms.settings import SmsSettings, parse_duration, parse_size
+from adyton.sms.pipelines import parse_size
+from adyton.sms.settings import SmsSettings, parse_duration
 from adyton.sms.wire import Framework
 
 PIPELINE = {
@@ -203,6 +204,10 @@ def test_what_has_no_effect_is_said(name: str) -> None:
             {"IEXEC_SMS_PORT": "70000"}, ["port (IEXEC_SMS_PORT)", "less than or equal to 65535", "'70000'"], id="port"
         ),
         pytest.param({"SERVER_PORT": "x"}, ["port (SERVER_PORT)", "valid integer", "'x'"], id="port is no number"),
+        pytest.param({"ADYTON_SMS_TLS_PORT": "65536"}, ["tls_port", "less than or equal to 65535"], id="tls port"),
+        pytest.param({"ADYTON_SMS_TLS_PORT": "13300"}, ["port and tls_port are both 13300"], id="one port for both"),
+        pytest.param({"ADYTON_SMS_PCCS_URL": "http://pccs"}, ["pccs_url needs anchors"], id="collateral of no root"),
+        pytest.param({"ADYTON_SMS_ANCHORS": "intel,sim:1"}, ["anchors.1", "'sim:1'"], id="anchor"),
         pytest.param({"IEXEC_CHAIN_ID": "0"}, ["chain_id (IEXEC_CHAIN_ID)", "greater than 0"], id="chain id"),
         pytest.param({"IEXEC_HUB_ADDRESS": "0x" + "00" * 20}, ["hub (", "must not be zero"], id="zero hub"),
         pytest.param({"IEXEC_HUB_ADDRESS": "hub.eth"}, ["not a valid ethereum address"], id="hub name"),
@@ -258,6 +263,58 @@ def test_wrong_settings_are_named(changes: dict[str, str], parts: list[str]) -> 
         SmsSettings.load(env=PIPELINE | changes)
     for part in parts:
         assert part in caught.value.message
+
+
+def pipeline_file(folder: Path, text: str) -> Path:
+    file = folder / "application.yml"
+    file.write_text(f"tee:\n  worker:\n    pipelines:\n      - {text}\n")
+    return file
+
+
+STAGE = "{image: i, fingerprint: f, heap-size: 1GB, entrypoint: e}"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("null", "List elements must not be null"),
+        (f"{{pre-compute: {STAGE}, post-compute: {STAGE}}}", "Pipeline version must not be blank"),
+        (f"{{version: v5, post-compute: {STAGE}}}", "Pre-compute configuration must not be null"),
+        (f"{{version: v5, pre-compute: null, post-compute: {STAGE}}}", "Pre-compute configuration must not be null"),
+        (f"{{version: v5, pre-compute: {STAGE}}}", "Post-compute configuration must not be null"),
+        *[
+            (
+                f"{{version: v5, pre-compute: {STAGE.replace(member, '')}, post-compute: {STAGE}}}",
+                f"pipelines.0.pre_compute (tee.worker.pipelines): {complaint}",
+            )
+            for member, complaint in (
+                ("image: i, ", "Image must not be blank"),
+                ("fingerprint: f, ", "Fingerprint must not be blank"),
+                (", entrypoint: e", "Entrypoint must not be blank"),
+                ("heap-size: 1GB, ", "Heap size must not be null"),
+            )
+        ],
+    ],
+)
+def test_what_a_pipeline_lacks_is_said_in_the_official_words(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(InputError) as caught:
+        SmsSettings.load(pipeline_file(tmp_path, text), env={})
+    assert part in caught.value.message
+
+
+def test_official_defaults() -> None:
+    """Those of section 1.10; ours differ where the official one is a place (node, H2 file, key file, MAA server)."""
+    settings = SmsSettings.load(env=PIPELINE)
+    assert (settings.framework, settings.port) == (Framework.SCONE, 13300)
+    assert (settings.chain_id, settings.block_time_s) == (134, 5)
+    assert settings.hub == "0x3eca1B216A7DF1C7689aEb259fFB83ADFB894E7f"
+    assert settings.ipfs_gateway_url == "https://ipfs.iex.ec"
+    assert settings.admin_key() is None
+    assert settings.admin_storage_location == Path("/backup")
+    assert (settings.provisioner_web_port, settings.provisioner_enclave_port) == (8081, 18765)
+    assert (settings.tolerated_insecure_options, settings.ignored_sgx_advisories) == ((), ())
+    assert settings.challenge_retention_s == parse_duration("P5D")
+    assert settings.metrics_refresh_s == 30
 
 
 def test_no_password_in_a_complaint() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.chain.lifecycle import Market, actor
 from tests.conftest import Chain
+from tests.sms.http.test_tee_api import ask_challenge, ask_session, push_token
 from tests.sms.lying_node import lying_node
 from tests.sms.support import POOL_OWNER, REQUESTER, WORKER, SimulatedChain, authorization, bought_task, running, wallet
-from tests.sms.test_tee_api import ask_challenge, ask_session, push_token
 
 from adyton.base.errors import UnavailableError
 from adyton.base.types import Bytes32
@@ -18,8 +18,8 @@ from adyton.chain import tags
 from adyton.chain.contracts import Hub
 from adyton.chain.hashing import task_id
 from adyton.chain.wallet import personal_digest
-from adyton.sms import recipes
-from adyton.sms.hub_view import HubView
+from adyton.sms.access import recipes
+from adyton.sms.onchain.hub_view import HubView
 from adyton.sms.wire import SessionFailure
 
 

@@ -1,11 +1,9 @@
 import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import Request
+from tests.web.serving import serving
 
 from adyton.base.errors import InputError, UnavailableError
 from adyton.web.app import new_app
@@ -25,16 +23,8 @@ def base_url() -> Iterator[str]:
     async def length(request: Request) -> int:
         return len(await request.body())
 
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with serving(app) as url:
+        yield url
 
 
 @pytest.fixture

@@ -236,3 +236,41 @@ def test_a_client_that_vanishes_ends_its_request() -> None:
         tls.sendall(b"GET / HTTP/1.1\r\nHost: any\r\n\r\n")
         tls.close()
         assert ended.wait(5)
+
+
+_HEAD = b"POST / HTTP/1.1\r\nHost: any\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", _HEAD, _HEAD + b"Content-Length: 9\r\n\r\nhalf", _HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
+    ids=["nothing", "half a header", "half a body", "chunks without end"],
+)
+@pytest.mark.parametrize("asked_before", [False, True], ids=["first", "after an answer"])
+def test_who_does_not_finish_a_request_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, port: int, sent: bytes, *, asked_before: bool
+) -> None:
+    monkeypatch.setattr(peercert, "REQUEST_TIMEOUT_S", 0.3)
+    with connect(port, client_context()) as tls:
+        if asked_before:
+            ask(tls)
+        tls.sendall(sent)
+        while tls.recv(4096):  # what the server answers to half a body, if anything; then the end
+            pass
+
+
+def test_an_answer_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peercert, "REQUEST_TIMEOUT_S", 0.2)
+
+    async def slow(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
+        async def later(message: Any) -> None:  # noqa: ANN401
+            await asyncio.sleep(0.4)
+            await send(message)
+
+        await echo(scope, receive, later)
+
+    pair = self_signed()
+    context = server_context(pair.certificate, pair.key)
+    with serving(slow, tls_protocol(lambda: context)) as number, connect(number, client_context()) as tls:
+        tls.sendall(_HEAD + b"Content-Length: 4\r\n\r\nbody")
+        assert tls.recv(15) == b"HTTP/1.1 200 OK"

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
-import pytest
-import uvicorn
 from fastapi import FastAPI
 from tests.conftest import Chain
+from tests.ports import free_port
+from tests.waiting import until
+from tests.web.serving import serving as served
 
-from adyton.base.types import ZERO_ADDRESS, ZERO_BYTES32, Address, Bytes32, parse_bytes32
+from adyton.base.types import Address, Bytes32, parse_bytes32
 from adyton.chain.contracts import Hub
 from adyton.chain.events import AssetTransfer, OrdersMatched, find
 from adyton.chain.hashing import task_id
@@ -36,6 +34,7 @@ from adyton.content.tar import TarEntry, deterministic_tar
 from adyton.results.api import build_app as build_results
 from adyton.results.settings import ResultsSettings
 from adyton.workerpool.scheduler.api import build_app as build_scheduler
+from adyton.workerpool.scheduler.service import Scheduler
 from adyton.workerpool.scheduler.settings import SchedulerSettings
 from adyton.workerpool.worker.api import build_app as build_worker
 from adyton.workerpool.worker.service import Worker
@@ -56,41 +55,16 @@ printf 'task %s says %s\\n' "$IEXEC_BOT_TASK_INDEX" "$1" >> "$IEXEC_OUT/result.t
 printf '{"deterministic-output-path":"/iexec_out/result.txt"}' > "$IEXEC_OUT/computed.json"
 """
 
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], timeout_s: float = 20, what: str = "it") -> T:
-    """Wait until ``look`` finds something."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"{what} did not happen within {timeout_s} s")
-
 
 @contextmanager
 def serving(app: FastAPI, port: int) -> Iterator[str]:
     """Serve an application in this process, on a port."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        eventually(lambda: server.started, what="the service's start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        if hasattr(app.state, "scheduler"):  # as the service's own process does when it gets a signal
-            app.state.scheduler.release()
-        server.should_exit = True
-        thread.join(15)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with served(app, port=port) as url:
+        try:
+            yield url
+        finally:
+            if hasattr(app.state, "scheduler"):  # as the service's own process does when it gets a signal
+                app.state.scheduler.release()
 
 
 def shell_image(folder: Path) -> str:
@@ -125,7 +99,7 @@ class Pool:
     results_url: str
     scheduler_url: str = ""
     settings: SchedulerSettings | None = None
-    workers: list[Worker] = field(default_factory=list)
+    service: Scheduler | None = None
 
     @property
     def hub(self) -> Hub:
@@ -153,27 +127,25 @@ class Pool:
         (deal,) = find(receipt.logs, OrdersMatched, self.hub.address)
         return [task_id(deal.deal_id, index) for index in range(volume)]
 
-    def await_status(self, task: Bytes32, status: TaskStatus, timeout_s: float = 25) -> Task:
+    def await_status(self, task: Bytes32, status: TaskStatus) -> Task:
         def look() -> Task | None:
             found = self.hub.view_task(task)
             return found if found is not None and found.status is status else None
 
-        return eventually(look, timeout_s, f"task {status.name}")
+        return until(look, what=f"task {status.name}")
 
     def view(self, task: Bytes32) -> dict[str, Any]:
         answer = httpx2.get(f"{self.scheduler_url}/tasks/{task}")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def await_view(
-        self, task: Bytes32, check: Callable[[dict[str, Any]], bool], timeout_s: float = 25
-    ) -> dict[str, Any]:
+    def await_view(self, task: Bytes32, check: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             answer = httpx2.get(f"{self.scheduler_url}/tasks/{task}")
             found = answer.json() if answer.status_code == 200 else None
             return found if found and check(found) else None
 
-        return eventually(look, timeout_s, "the expected view")
+        return until(look, what="the expected view")
 
     @contextmanager
     def scheduler(self) -> Iterator[None]:
@@ -193,8 +165,9 @@ class Pool:
                 poll_interval_s=0.1,
                 detector_period_s=0.5,
             )
-        with serving(build_scheduler(self.settings), port) as url:
-            self.scheduler_url = url
+        app = build_scheduler(self.settings)
+        with serving(app, port) as url:
+            self.scheduler_url, self.service = url, app.state.scheduler
             yield
 
     def worker_settings(self, name: str, wallet: Wallet | None = None) -> WorkerSettings:
@@ -221,6 +194,10 @@ class Pool:
         worker = Worker.open(settings)
         with serving(build_worker(settings, worker), settings.port):
             yield worker
+        if self.service is not None:
+            # The long-poll that it left would take the next task, which somebody else gets seconds later.
+            self.service._polls.clear()
+            self.service.work.ring()
 
 
 def write_key(path: Path, wallet: Wallet) -> None:
@@ -265,6 +242,3 @@ def open_pool(chain: Chain, folder: Path) -> Iterator[Pool]:
             registries.workerpool.create_workerpool(owner.address, folder.name),
         )
         yield Pool(chain, folder, owner, requester, pool, app, results_url)
-
-
-__all__ = ["ZERO_ADDRESS", "ZERO_BYTES32", "Pool", "eventually", "open_pool", "replace", "serving"]

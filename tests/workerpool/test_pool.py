@@ -17,7 +17,7 @@ from adyton.chain.models import TaskStatus
 from adyton.chain.wallet import Wallet
 from adyton.compute.digest import path_digest
 from adyton.results.client import IpfsClient
-from adyton.workerpool.scheduler.service import logs_document
+from adyton.workerpool.scheduler.feedback import logs_document
 
 
 @pytest.fixture(scope="module")

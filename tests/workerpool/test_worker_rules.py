@@ -119,11 +119,15 @@ def test_can_reveal_needs_everything() -> None:
         (description(tag=SCONE, trust=2), True),
         (description(tag=BARE_TEE), True),
         (description(tag=tags.encode(["tee", "scone", "gramine"])), True),
+        (description(tag=tags.encode(["tee", "scone", "gpu"])), False),
+        (description(tag=Bytes32("0x" + "00" * 30 + "0200")), True),
     ],
 )
 def test_deals_that_are_rejected(deal: DealDescription, rejected: bool) -> None:
-    assert bool(rejection(deal, NOW)) is rejected
-    assert rejection(deal, deal.contribution_deadline)
+    owner = deal.deal.workerpool.owner
+    assert bool(rejection(deal, NOW, owner)) is rejected
+    assert rejection(deal, deal.contribution_deadline, owner)
+    assert rejection(deal, NOW, CHALLENGE.address)
 
 
 AUTHORIZATION = WorkerpoolAuthorization(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from tests.waiting import PATIENCE_S
+
 from adyton.workerpool.scheduler.bell import Bell
 from adyton.workerpool.scheduler.workqueue import WorkQueue
 
@@ -29,7 +31,7 @@ def test_a_request_while_running_comes_again_afterwards() -> None:
     time.sleep(0.05)
     assert taken == []
     queue.done("a")
-    thread.join(2)
+    thread.join(PATIENCE_S)
     assert taken == ["a"]
 
 
@@ -52,7 +54,7 @@ def test_close_ends_takers() -> None:
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
     queue.close()
-    thread.join(2)
+    thread.join(PATIENCE_S)
     assert taken == ["nothing", None]
 
 
@@ -66,8 +68,8 @@ def test_bell_wakes_at_once_and_gives_up_in_time() -> None:
 
     threading.Timer(0.1, put).start()
     started = time.monotonic()
-    assert bell.until(lambda: box or None, 5) == [1]
-    assert time.monotonic() - started < 1
+    assert bell.until(lambda: box or None, 2 * PATIENCE_S) == [1]
+    assert time.monotonic() - started < PATIENCE_S
     assert bell.until(lambda: None, 0.05) is None
     bell.close()
     assert bell.until(lambda: None, 60) is None

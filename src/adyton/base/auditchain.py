@@ -86,6 +86,11 @@ class AuditChain:
             Column("version", Integer, nullable=False),
             Column("body", LargeBinary, nullable=False),
         )
+        # Made once: putting a statement together costs more than running it.
+        self._insert, self._insert_head = insert(self.entries), insert(self.head)
+        self._update_head = update(self.head).where(self.head.c.id == _LAST)
+        self._last = select(self.entries).order_by(self.entries.c.seq.desc()).limit(1)
+        self._kept = select(self.head).where(self.head.c.id == _LAST)
 
     def link(self, previous: str, record: str) -> str:
         """The hash of an entry after ``previous`` (hex)."""
@@ -112,10 +117,10 @@ class AuditChain:
             previous = self.link(previous, record)
             made.append(AuditEntry(number, record, previous))
         rows = [{"seq": entry.seq, "record": entry.record, "hash": entry.hash} for entry in made]
-        db.execute(insert(self.entries), rows)
+        db.execute(self._insert, rows)
         values = {"version": made[-1].seq, "body": seal.seal(_LAST, made[-1].seq, previous.encode())}
-        if db.execute(update(self.head).where(self.head.c.id == _LAST).values(values)).rowcount == 0:
-            db.execute(insert(self.head).values(id=_LAST, **values))
+        if db.execute(self._update_head, values).rowcount == 0:
+            db.execute(self._insert_head, {"id": _LAST, **values})
         return made
 
     def last(self, db: Connection, seal: HeadSeal) -> AuditEntry | None:
@@ -124,8 +129,8 @@ class AuditChain:
         Raises:
             AdytonError: of the chain's kind: the end was cut off or replaced.
         """
-        row = db.execute(select(self.entries).order_by(self.entries.c.seq.desc()).limit(1)).one_or_none()
-        kept = db.execute(select(self.head).where(self.head.c.id == _LAST)).one_or_none()
+        row = db.execute(self._last).one_or_none()
+        kept = db.execute(self._kept).one_or_none()
         stored = (0, GENESIS) if row is None else (row.seq, row.hash)
         known = (0, GENESIS) if kept is None else (kept.version, seal.open(_LAST, kept.version, kept.body).decode())
         if stored[0] != known[0] or not hmac.compare_digest(stored[1], known[1]):

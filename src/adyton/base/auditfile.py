@@ -58,7 +58,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a log; the service may be running.
 
     Raises:
-        InputError: there is no such file, or it holds no audit log.
+        InputError: there is no such file, it is damaged, or it holds no audit log.
         UnavailableError: it cannot be read now.
     """
     if not path.is_file():
@@ -72,6 +72,12 @@ def read_lines(path: Path) -> Iterator[Line]:
             raise _no_log(path, error) from error
         raise UnavailableError(f"{path} cannot be read: {error}", code="audit.file.unreadable") from error
     except sqlite3.DatabaseError as error:
+        if "malformed" in str(error):
+            raise InputError(
+                f"{path} is damaged: {error}",
+                code="audit.file.damaged",
+                hint="keep it as evidence, and put the newest whole copy of its folder back",
+            ) from error
         raise _no_log(path, error) from error
 
 

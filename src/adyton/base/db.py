@@ -20,6 +20,7 @@ from sqlalchemy.schema import Table
 from adyton.base.errors import InputError
 
 _CONNECT_S: Final = 5
+_CONNECTIONS: Final = 20  # of one process to PostgreSQL, opened when needed; its default is 100 for all
 _LOCK_WAIT_MS: Final = 5000
 _WRITER_LOCK: Final = 0x6164_7974_6F6E_0001  # one advisory lock for all writers of a database that take it
 _URL_HINT: Final = "name a file for SQLite, or postgresql://user@host/database"
@@ -106,6 +107,8 @@ def _open_postgresql(url: URL, *, durable: bool) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
+        pool_size=_CONNECTIONS,
+        max_overflow=0,  # what overflows is opened and closed for each use, at ten times the cost of the use
         hide_parameters=True,
         connect_args={"connect_timeout": _CONNECT_S, "options": options},
     )

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    func,
     insert,
     select,
     update,
@@ -187,6 +188,12 @@ class Journal:
                 select(self._rows).where(self._rows.c.status.in_(statuses)).order_by(self._rows.c.updated_at)
             ).all()
         return [_entry(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many objects are in which status."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(self._rows.c.status, func.count()).group_by(self._rows.c.status)).all()
+        return {row[0]: int(row[1]) for row in rows}
 
     def history(self, entry_id: str) -> list[Event]:
         """All transitions of an object, oldest first."""

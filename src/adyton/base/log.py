@@ -27,7 +27,7 @@ def configure(level: str = "info", *, json_lines: bool | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # so that another call takes effect in loggers that were used before
     )
 
 

@@ -6,6 +6,7 @@ one, so a function that takes an :class:`Address` needs no check of its own.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NewType
 
@@ -37,7 +38,11 @@ def parse_address(text: str) -> Address:
     """
     if not isinstance(text, str) or not _HEX_ADDRESS.fullmatch(text):
         raise InputError(f"{text!r} is not a valid ethereum address", code="input.address")
-    digits = text[2:].lower()
+    return _checksummed(text[2:].lower())
+
+
+@functools.lru_cache(maxsize=4096)  # the same few addresses come again and again
+def _checksummed(digits: str) -> Address:
     digest = keccak(digits.encode()).hex()
     return Address("0x" + "".join(c.upper() if int(h, 16) >= 8 else c for c, h in zip(digits, digest, strict=False)))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,15 +29,19 @@ from adyton.attestation.dcap.verify import Verifier
 from adyton.base import log
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError
-from adyton.cas.admin import admin_routes
-from adyton.cas.api import build_attested_app, build_rest_app
-from adyton.cas.attested import ReleaseService
-from adyton.cas.audit import AuditEvent
-from adyton.cas.prover import Prover
-from adyton.cas.repo import SessionRepo
+from adyton.cas.face.admin import admin_routes
+from adyton.cas.face.api import build_attested_app, build_rest_app
+from adyton.cas.face.approvalapi import approval_routes
+from adyton.cas.face.authority import Authority
+from adyton.cas.face.prover import Prover
+from adyton.cas.face.refusals import RefusalLimit
+from adyton.cas.releasing.approvals import ApprovalService
+from adyton.cas.releasing.attested import ReleaseService
 from adyton.cas.service import Quota, SessionService
 from adyton.cas.settings import CasSettings
-from adyton.cas.state import CasState, open_state
+from adyton.cas.store.audit import AuditEvent
+from adyton.cas.store.repo import SessionRepo
+from adyton.cas.store.state import CasState, open_state
 from adyton.web.peercert import tls_protocol
 from adyton.web.server import listen
 
@@ -44,6 +50,10 @@ if TYPE_CHECKING:
     from adyton.platform.sealing import RollbackCounter
 
 _GRACE_S: Final = 5
+# Threads that judge quotes hold the interpreter in long stretches; handshakes, made of many short calls into OpenSSL,
+# would wait 5 ms (Python's default) for each of them.
+_SWITCH_S: Final = 0.0005
+_ROOT_ENDS_SOON: Final = timedelta(days=180)
 _log = log.get_logger("cas")
 
 
@@ -89,7 +99,8 @@ def build(
 
 def _assemble(settings: CasSettings, platform: Platform, clock: Clock, state: CasState) -> Cas:
     repo, audit = SessionRepo(state.ledger), state.audit
-    authority = repo.authority()
+    audit.limit(settings.audited_refusals_per_s)
+    authority = state.authority
     folder = settings.database / "collateral"  # where it may also be imported to; nothing in it is trusted
     collateral = CollateralCache(PccsClient(settings.pccs_url), settings.trust_anchors, clock=clock, folder=folder)
     verifier = Verifier(collateral, clock=clock)
@@ -97,16 +108,29 @@ def _assemble(settings: CasSettings, platform: Platform, clock: Clock, state: Ca
     sessions = SessionService(repo, audit, Quota(settings.sessions_per_creator), clock, anchors=settings.trust_anchors)
     releases = ReleaseService(repo, audit, authority, verifier=verifier, anchors=settings.trust_anchors, clock=clock)
     tiers = ",".join(settings.anchors)
-    audit.append(AuditEvent("start", "done", mrenclave=platform.identity().mrenclave.hex(), tier=tiers))
-    rest, attested = build_rest_app(sessions, prover, authority), build_attested_app(releases, prover)
+    mrenclave = platform.identity().mrenclave.hex()
+    audit.append(AuditEvent("start", "done", mrenclave=mrenclave, tier=tiers, authority=authority().fingerprint))
+    limit = RefusalLimit(settings.refusals_per_s)
+    _warn_of_the_end(authority(), clock())
+    rest = build_rest_app(sessions, prover, authority, limit, clock=clock)
+    attested = build_attested_app(releases, prover)
     rest.include_router(admin_routes(state, settings.admins))
+    rest.include_router(approval_routes(ApprovalService(repo, audit, clock), limit))
     for app in (rest, attested):
         app.state.registry.register(CollateralMetrics(collateral))
     return Cas(rest, attested, prover, state, Refresher(collateral))
 
 
+def _warn_of_the_end(authority: Authority, now: datetime) -> None:
+    """Nobody renews the root but the operator, and everything under it ends with it."""
+    end = authority.root.not_valid_after_utc
+    if end - now < _ROOT_ENDS_SOON:
+        _log.warning("the authority's root ends soon: exchange it with 'adyton keys rotate cas'", end=end.isoformat())
+
+
 def serve(cas: Cas, rest: socket.socket, attested: socket.socket) -> None:
     """Serve both ports on listening sockets until a signal comes or one of them ends."""
+    sys.setswitchinterval(_SWITCH_S)
     main = _server(cas.rest, tls_protocol(cas.prover.rest_context))
     second = _server(cas.attested, tls_protocol(cas.prover.attested_context))
 
@@ -152,6 +176,7 @@ def _server(app: FastAPI, http: Any) -> uvicorn.Server:  # noqa: ANN401  # uvico
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # an address that the client wrote itself would be what its refusals are counted by
         timeout_graceful_shutdown=_GRACE_S,
     )
     return uvicorn.Server(config)
@@ -184,6 +209,7 @@ def _run(settings: CasSettings) -> None:
     cas = build(settings, enclave_platform())
     _log.info("listening", host=settings.host, rest_port=rest.getsockname()[1], attested_port=attested.getsockname()[1])
     cas.refresher.start()
+    gc.freeze()  # what the start made stays, and is not searched for garbage again and again
     try:
         serve(cas, rest, attested)
     finally:

@@ -12,12 +12,14 @@ from adyton.attestation.anchors import TrustAnchor
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import InputError
 from adyton.base.log import get_logger, short_hash
-from adyton.cas.audit import AuditEvent, AuditLog
 from adyton.cas.errors import ConflictError, ForbiddenError, UnknownSessionError
-from adyton.cas.material import Material, make_material
-from adyton.cas.repo import SessionRepo, StoredSession
-from adyton.cas.session import Session, SessionError, parse_session
-from adyton.cas.templates import check_size, check_templates
+from adyton.cas.language.session import Session, SessionError, allows, parse_session
+from adyton.cas.language.templates import check_size, check_templates
+from adyton.cas.releasing.approvals import describe_line, may_read, require_same_line
+from adyton.cas.releasing.material import Material, make_material
+from adyton.cas.store.audit import AuditEvent, AuditLog
+from adyton.cas.store.holdings import Holdings
+from adyton.cas.store.repo import SessionRepo, StoredSession
 from adyton.cas.wire import SessionAnswer, SessionDocumentAnswer, SessionEntry, SessionListAnswer
 
 PAGE: Final = 100  # sessions that one answer lists
@@ -58,6 +60,7 @@ class SessionService:
         self._repo = repo
         self._audit = audit
         self._quota = quota or Quota()
+        self._holdings = Holdings(repo.count)
         self._clock = clock
 
     def put(self, client: str, document: bytes) -> SessionAnswer:
@@ -77,10 +80,10 @@ class SessionService:
             event = replace(event, session=short_hash(session.name))
             stored = self._put(client, session, now, event)
         except InputError as error:  # the reason names parts of the document, which are not for the log
-            self._audit.append(replace(event, code=error.code))
+            self._audit.refused(replace(event, code=error.code))
             raise
         except (ConflictError, ForbiddenError, UnknownSessionError) as error:
-            self._audit.append(replace(event, code=error.code, detail=error.message))
+            self._audit.refused(replace(event, code=error.code, detail=error.message))
             raise
         return _answer(stored)
 
@@ -91,10 +94,13 @@ class SessionService:
             UnknownSessionError: there is none, or this client may not read it; the two look alike.
         """
         stored = self._live(name, self._clock())
-        if stored is None or not _allows(stored.session.access_policy.read, client, stored.creator):
+        if stored is None or not may_read(stored, client):
             raise UnknownSessionError("no session of this name can be read by this client")
         return SessionDocumentAnswer(
-            **_answer(stored).model_dump(), creator=stored.creator, document=_without_values(stored.session)
+            **_answer(stored).model_dump(),
+            creator=stored.creator,
+            document=_without_values(stored.session),
+            upgrade=None if stored.session.upgrade is None else describe_line(stored),
         )
 
     def list(self, client: str, after: str) -> SessionListAnswer:
@@ -108,7 +114,7 @@ class SessionService:
         entries = tuple(
             SessionEntry(**_answer(stored).model_dump(exclude={"salt"}), expiry=stored.session.expiry)
             for stored in page
-            if _allows(stored.session.access_policy.read, client, stored.creator)
+            if allows(stored.session.access_policy.read, client, stored.creator)
         )
         return SessionListAnswer(sessions=entries, next=cursor)
 
@@ -137,6 +143,8 @@ class SessionService:
                 stored, name = self._update(client, session, current, now), "session.update"
             event = replace(event, event=name, outcome="done", session_hash=stored.hash)
             if self._audit.change(event, self._repo.storing(stored)) is not None:
+                if current is None:
+                    self._holdings.added(client)
                 _log.info(name, session=short_hash(session.name), version=stored.version)
                 return stored
         raise ConflictError("other writers were first", code="cas.session.predecessor")
@@ -145,7 +153,7 @@ class SessionService:
         if session.predecessor is not None:
             raise UnknownSessionError("the document names a predecessor, but there is no session of this name")
         self._purge(now)
-        if self._repo.count(client) >= self._quota.sessions_per_creator:
+        if self._holdings.of(client) >= self._quota.sessions_per_creator:
             raise ForbiddenError(
                 f"this client has {self._quota.sessions_per_creator} sessions, which is the limit",
                 code="cas.session.quota",
@@ -158,7 +166,7 @@ class SessionService:
             raise ConflictError(
                 "a session of this name exists", hint="to replace it, name its hash as 'predecessor' in the document"
             )
-        if not _allows(current.session.access_policy.update, client, current.creator):
+        if not allows(current.session.access_policy.update, client, current.creator):
             raise ForbiddenError("the session's update policy does not name this client")
         if session.predecessor != current.hash:
             raise ConflictError(
@@ -166,6 +174,7 @@ class SessionService:
                 code="cas.session.predecessor",
                 hint="read the session, apply the change to what it is now, and name its hash",
             )
+        require_same_line(current.session, session)
         material = _material(session, now, current.session, current.material)
         return StoredSession(session, current.creator, os.urandom(_SALT_BYTES), current.version + 1, material)
 
@@ -173,6 +182,7 @@ class SessionService:
         if ended := self._repo.expired(now):
             gone = AuditEvent("session.expire", "done", detail=f"sessions: {ended}")
             self._audit.change(gone, self._repo.purging(now))
+            self._holdings.forget()
 
     def _live(self, name: str, now: datetime) -> StoredSession | None:
         stored = self._repo.get(name)
@@ -186,14 +196,6 @@ def _material(session: Session, now: datetime, previous: Session | None, kept: M
     material = make_material(session, now, previous, kept)
     check_size(session, material)
     return material
-
-
-def _allows(principals: Iterable[str], client: str, creator: str) -> bool:
-    """Whether a list of an access policy names ``client``. NONE names nobody, whatever stands beside it."""
-    names = set(principals)
-    if "NONE" in names:
-        return False
-    return "ANY" in names or client in names or ("CREATOR" in names and client == creator)
 
 
 def _answer(stored: StoredSession) -> SessionAnswer:

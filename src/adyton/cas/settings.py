@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, field_validator
 from adyton.attestation.anchors import TrustAnchor
 from adyton.base.errors import InputError
 from adyton.base.settings import Settings
-from adyton.cas.head import Anchor
+from adyton.cas.store.audit import REFUSALS_PER_S
+from adyton.cas.store.head import Anchor
 
 
 def _comma_list(value: object) -> object:
@@ -38,6 +39,8 @@ class CasSettings(Settings):
         audit_anchor: ``NUMBER:HASH`` of an audit entry that the log must contain, as a head that was published says;
             the state is refused as rolled back otherwise. Empty: none is known.
         sessions_per_creator: how many sessions one key may keep.
+        refusals_per_s: how many refused ``POST /session`` one client may have per second before it must wait.
+        audited_refusals_per_s: how many refusals the audit log takes per second; beyond, they are counted in it.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
     """
 
@@ -54,6 +57,8 @@ class CasSettings(Settings):
     admins: Annotated[tuple[KeyHash, ...], BeforeValidator(_comma_list), Field(max_length=32)] = ()
     audit_anchor: str = ""
     sessions_per_creator: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    refusals_per_s: Annotated[float, Field(gt=0, le=100_000)] = 2.0
+    audited_refusals_per_s: Annotated[float, Field(gt=0, le=100_000)] = REFUSALS_PER_S
     log_level: Annotated[str, Field(pattern=r"^(?:debug|info|warning|error)$")] = "info"
 
     @field_validator("anchors")

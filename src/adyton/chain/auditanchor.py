@@ -12,12 +12,14 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from adyton.base.auditchain import AuditEntry
 from adyton.base.errors import AdytonError
 from adyton.base.types import Address, Bytes32, parse_address
 from adyton.chain.rpc import Rpc
 from adyton.chain.tx import TxSender
 
 _DOMAIN: Final = b"adyton/audit-head/1".ljust(25, b"\0")
+_SHOWN: Final = 16  # characters of a hash in a sentence
 _FIELDS: Final = struct.Struct(">25s32sQ32s")
 
 
@@ -25,6 +27,7 @@ class PublicationError(AdytonError):
     """A transaction is no publication of a head."""
 
     code = "audit.publication.format"
+    hint = "name the transaction that 'adyton audit publish' printed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,29 @@ class Publication:
     sender: Address
     block: int
 
+    def contradicted_by(self, first: str, last: AuditEntry | None, there: AuditEntry | None) -> str:
+        """What of a log contradicts this publication, as a sentence; empty: nothing.
+
+        Args:
+            first: hash of the log's first entry; empty when it has none.
+            last: its last good entry.
+            there: the entry that stands where the published one must.
+        """
+        head = self.head
+        if not first:
+            return f"the log is empty, but entry {head.seq} of one was published in block {self.block}"
+        if head.log != first:
+            return (
+                f"the head in block {self.block} is of another log: that one began with {head.log[:_SHOWN]}, this one"
+                f" with {first[:_SHOWN]}"
+            )
+        if last is None or last.seq < head.seq:
+            end = 0 if last is None else last.seq
+            return f"the log's chain ends with entry {end}, but entry {head.seq} was published in block {self.block}"
+        if there is None or there.hash != head.hash:
+            return f"line {head.seq}: it is not the entry that was published in block {self.block}"
+        return ""
+
 
 def publish(sender: TxSender, head: PublishedHead) -> Bytes32:
     """Send it and wait until it is in a block; gives the transaction's hash.
@@ -86,7 +112,9 @@ def read_publication(rpc: Rpc, transaction_hash: Bytes32) -> Publication:
     found: Any = rpc.call("eth_getTransactionByHash", transaction_hash)
     if not isinstance(found, dict) or not isinstance(found.get("blockNumber"), str):
         raise PublicationError(
-            f"the chain has no transaction {transaction_hash} in a block", code="audit.publication.absent"
+            f"the chain has no transaction {transaction_hash} in a block",
+            code="audit.publication.absent",
+            hint="name a node of the chain that it was published on with --rpc",
         )
     try:
         data = bytes.fromhex(str(found["input"]).removeprefix("0x"))

@@ -6,16 +6,18 @@ One :class:`Rpc` may be used by several threads.
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from adyton.base import errors
 from adyton.base.jsontext import parse_json
 from adyton.base.types import Address, Bytes32, from_hex, parse_address, parse_bytes32, to_hex
 from adyton.chain import abi
-from adyton.web.client import AnswerError, HttpClient
+from adyton.web.keepalive import KeepAlive
 
 MAX_BATCH: Final = 500  # calls in one HTTP request; longer sequences are cut
 POLL_S: Final = 0.05
@@ -110,7 +112,8 @@ class Rpc:
 
     def __init__(self, url: str, timeout_s: float = 10) -> None:
         self.url = url
-        self._http = HttpClient(url, "chain node", timeout_s=timeout_s)
+        self._shown = _without_secrets(url)
+        self._http = KeepAlive(url, "chain node", timeout_s=timeout_s)
         self._ids = itertools.count(1)
 
     def close(self) -> None:
@@ -272,14 +275,20 @@ class Rpc:
 
     def _post(self, body: Any) -> Any:  # noqa: ANN401
         try:
-            return self._http.json("POST", "", json=body)
-        except AnswerError as error:
-            try:  # some nodes send JSON-RPC errors with an HTTP error status
-                return parse_json(error.body)
-            except ValueError:
-                raise UnavailableError(f"the chain node at {self.url} answered {error.status}") from error
+            status, data = self._http.post(json.dumps(body).encode())
         except errors.UnavailableError as error:
-            raise UnavailableError(error.message, hint=error.hint) from error
+            raise UnavailableError(error.message.replace(self.url, self._shown), hint=error.hint) from error
+        try:
+            return parse_json(data)  # whatever the status: some nodes send JSON-RPC errors with one of HTTP
+        except ValueError as error:
+            what = "something that is not JSON" if status == 200 else f"{status}"
+            raise UnavailableError(f"the chain node at {self._shown} answered {what}") from error
+
+
+def _without_secrets(url: str) -> str:
+    """Where a node is, for messages, which services pass on: providers put their customers' keys into the rest."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def revert_reason(data: bytes) -> str:

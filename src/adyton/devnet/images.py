@@ -18,6 +18,7 @@ from typing import Final
 from adyton.base.files import write_private
 from adyton.chain.deploy import Deployment
 from adyton.content.oci import TarEntry, add_layers, read_image_file, read_layout, write_image, write_tar
+from adyton.devnet.approvers import read_approvers
 from adyton.devnet.native import compute_image, service_image
 from adyton.devnet.paths import NetworkPaths
 from adyton.enclave.image import EnclaveImage
@@ -31,10 +32,14 @@ TMPFS: Final = {"/tmp": 64 << 20, "/run": 1 << 20}  # noqa: S108  # folders insi
 STAGE_HEAP_BYTES: Final = 1 << 30
 _LARGEST_MODULE: Final = 1 << 20
 TOLERATED: Final[Mapping[str, str]] = {"production": "", "debug": "debug-mode"}
+_ACTIVATIONS: Final = 4  # of each stage of a task: one, and what a worker or a broken connection may start anew
 
 _SMS_HOST_ENVIRONMENT: Final = (
     "ADYTON_SMS_HOST",
     "IEXEC_SMS_PORT",
+    "ADYTON_SMS_TLS_PORT",
+    "ADYTON_SMS_PCCS_URL",
+    "ADYTON_SMS_ADMINS",
     "IEXEC_BLOCKCHAIN_NODE_ADDRESS",
     "ADYTON_SMS_IPFS_GATEWAY_URL",
     "IEXEC_SECRET_PROVISIONER_WEB_HOSTNAME",
@@ -105,14 +110,30 @@ def build_service_images(
     anchor: str,
     core: CoreImages,
     say: Callable[[str], None] = lambda _line: None,
+    *,
+    edition: str = "",
 ) -> ServiceImages:
-    """Build each SMS unless this network has it; it names the measurements of CAS and stages."""
+    """Build each SMS unless this network has it; it names the measurements of CAS and stages.
+
+    ``edition`` goes behind the names of their folders, which are not measured.
+    """
     builder = _Builder(paths, say)
+    upgrade = read_approvers(paths)
     sms = {
-        role: builder.build(f"sms-{role}", service_image, _sms_options(role, deployment, anchor, core.cas, core.stages))
+        role: builder.build(
+            f"sms-{role}",
+            service_image,
+            replace(_sms_options(role, deployment, anchor, core.cas, core.stages), upgrade=upgrade),
+            edition,
+        )
         for role in TOLERATED
     }
     return ServiceImages(core.cas, sms, core.stages)
+
+
+def built(layout: Path) -> BuiltImage:
+    """The image in a folder."""
+    return BuiltImage(layout, EnclaveImage.load(layout).mrenclave.hex())
 
 
 def prepare_building(paths: NetworkPaths) -> None:
@@ -134,16 +155,16 @@ class _Builder:
         self._say = say
         self._signer = load_signer(_signer_file(paths))
 
-    def build(self, name: str, source: Callable[[], Path], options: SconifyOptions) -> BuiltImage:
+    def build(self, name: str, source: Callable[[], Path], options: SconifyOptions, edition: str = "") -> BuiltImage:
         """The image of ``name``: the one that is there, else built from the native image ``source``."""
-        layout = self._folder / name
+        layout = self._folder / f"{name}{edition}"
         if not layout.is_dir():
             self._say(f"building the enclave {name}")
             partial = self._folder / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             sconify(source(), partial, replace(options, name=name, signer=self._signer))
             partial.rename(layout)
-        return BuiltImage(layout, EnclaveImage.load(layout).mrenclave.hex())
+        return built(layout)
 
 
 def _stage_options(name: str, module: str) -> SconifyOptions:
@@ -194,9 +215,12 @@ def _sms_options(
         command="python3 -m adyton.sms.main",
         environment={
             "IEXEC_SMS_TEE_RUNTIME_FRAMEWORK": "scone",
+            "ADYTON_SMS_ANCHORS": anchor,
+            "IEXEC_SMS_ADMIN_STORAGE_LOCATION": "/data/backup",
             "IEXEC_CHAIN_ID": str(deployment.chain_id),
             "IEXEC_HUB_ADDRESS": deployment.hub,
             "IEXEC_SCONE_TOLERATED_INSECURE_OPTIONS": TOLERATED[role],
+            "ADYTON_SMS_MAX_ACTIVATIONS": str(_ACTIVATIONS),
             **pipeline,
         },
         host_environment=_SMS_HOST_ENVIRONMENT,
@@ -206,6 +230,7 @@ def _sms_options(
         network=True,
         cas=CasPolicy(anchor, (cas.mrenclave,)),
         closed=True,
+        evidence=True,
         anchors=(anchor,),
     )
 
@@ -224,6 +249,8 @@ def changed_sms(paths: NetworkPaths, target: Path) -> Path:
         network=original.network,
         cas=original.cas,
         closed=original.closed,
+        upgrade=original.upgrade,
+        evidence=original.evidence,
         anchors=original.anchors,
         signer=new_signer(),
     )

@@ -83,7 +83,7 @@ class LocalNetwork:
             run.wait("platform")
             info = PlatformClient(plan.paths.platform_socket).info()
             preparing.result()
-            self._say("enclave images (at once, but for the first start after an update: half a minute)")
+            self._say("enclave images (half a minute at the first start after an update)")
             building = hands.submit(build_core_images, plan.paths, info.tier, self._say)
             deployment, pools = on_chain.result()
             self._say("market and results")
@@ -97,7 +97,7 @@ class LocalNetwork:
             publishing = hands.submit(publish_pool_orders, plan, deployment, pools)
             run.wait("cas")
             self._say("CAS attested; sessions that give each SMS its database key")
-            create_sms_sessions(plan, images, info.tier)
+            images = create_sms_sessions(plan, images, info.tier, self._say)
             self._say("SMS and debug SMS (enclaves, keys from the CAS), schedulers, workers")
             run.launch(*(services.sms(plan, images, spec.role) for spec in POOLS))
             run.launch(*(services.scheduler(plan, deployment, s, pools[s.role]) for s in POOLS))
@@ -149,6 +149,8 @@ class LocalNetwork:
             results=ports.url("results"),
             sms=ports.url("sms"),
             sms_debug=ports.url("sms_debug"),
+            sms_tls=ports.tls_url("sms_tls"),
+            sms_debug_tls=ports.tls_url("sms_debug_tls"),
             cas=f"https://{HOST}:{ports.cas}",
             cas_enclave=f"{HOST}:{ports.cas_enclave}",
             platform_socket=str(self._plan.paths.platform_socket),

@@ -30,6 +30,8 @@ class Ports(Settings):
     results: int = Field(13200, ge=1, le=65535)
     sms: int = Field(13300, ge=1, le=65535)
     sms_debug: int = Field(13301, ge=1, le=65535)
+    sms_tls: int = Field(13302, ge=1, le=65535)
+    sms_debug_tls: int = Field(13303, ge=1, le=65535)
     scheduler: int = Field(13000, ge=1, le=65535)
     scheduler_debug: int = Field(13001, ge=1, le=65535)
     worker: int = Field(13100, ge=1, le=65535)
@@ -60,6 +62,10 @@ class Ports(Settings):
     def url(self, service: str) -> str:
         """The base URL of a service's HTTP interface."""
         return f"http://{HOST}:{getattr(self, service)}"
+
+    def tls_url(self, service: str) -> str:
+        """The base URL of a service's interface over TLS."""
+        return f"https://{HOST}:{getattr(self, service)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class Network:
     measurements: dict[str, str] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     ready_s: float = 0.0
+    sms_tls: str = ""
+    sms_debug_tls: str = ""
 
     def save(self, paths: NetworkPaths) -> None:
         """Write the network file."""
@@ -129,10 +137,21 @@ class Network:
         return {
             "default": "bellecour",
             "chains": {
-                "bellecour": common | {"sms": {"scone": self.sms}},
-                "bellecour-debug": {"id": str(self.chain_id), **common, "sms": {"scone": self.sms_debug}},
+                "bellecour": common | {"sms": {"scone": self._sms_entry("production")}},
+                "bellecour-debug": {
+                    "id": str(self.chain_id),
+                    **common,
+                    "sms": {"scone": self._sms_entry("debug")},
+                },
             },
         }
+
+    def _sms_entry(self, role: str) -> str:
+        """The URL of an SMS, with the enclave that our client must find there (:mod:`adyton.sdk.smsentry`)."""
+        url, tls = (self.sms, self.sms_tls) if role == "production" else (self.sms_debug, self.sms_debug_tls)
+        if not tls:  # a network that an older version started
+            return url
+        return f"{url}#tls={tls}&mrenclave={self.measurements[f'sms-{role}']}&anchor={self.tier}"
 
 
 def write_chain_json(network: Network, folder: Path) -> Path:

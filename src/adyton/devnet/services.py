@@ -16,7 +16,7 @@ from typing import Any
 from adyton.base.errors import AdytonError
 from adyton.base.files import write_atomic
 from adyton.base.types import Address
-from adyton.cas.operator import make_identity
+from adyton.cas.client.operator import make_identity
 from adyton.chain.anvil import anvil_command
 from adyton.chain.artifacts import find_node_modules
 from adyton.chain.deploy import Deployment
@@ -117,6 +117,9 @@ def sms(plan: Plan, images: ServiceImages, role: str) -> ServiceSpec:
             "SCONE_CONFIG_ID": f"{sms_session(role)}/sms",
             "ADYTON_SMS_HOST": HOST,
             "IEXEC_SMS_PORT": str(port),
+            "ADYTON_SMS_TLS_PORT": str(getattr(plan.ports, f"{name}_tls")),
+            "ADYTON_SMS_PCCS_URL": plan.ports.url("pccs"),
+            "ADYTON_SMS_ADMINS": make_identity(plan.paths.data("operator")),
             "IEXEC_BLOCKCHAIN_NODE_ADDRESS": plan.ports.url("chain"),
             "ADYTON_SMS_IPFS_GATEWAY_URL": plan.ports.url("results"),
             "IEXEC_SECRET_PROVISIONER_WEB_HOSTNAME": HOST,

@@ -15,6 +15,7 @@ from adyton.enclave.image import EnclaveImage, ImageFiles
 from adyton.enclave.manifest import PAGE, RUNTIME_PREFIX, CasPolicy, Manifest, TrustedEntry, TrustedFile, TrustedLink
 from adyton.enclave.measure import SSA_FRAME_PAGES, Area, compare, layout
 from adyton.enclave.sigstruct import DEBUG, MODE64, XFRM_LEGACY, SigStruct
+from adyton.enclave.successors import UpgradePolicy
 
 _PAGE_TYPES: Final = {0: "SECS", 1: "TCS", 2: "REG", 3: "VA", 4: "TRIM"}
 UNMEASURED: Final = (
@@ -163,6 +164,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON is any
         return [_plain(item) for item in value]
     if isinstance(value, CasPolicy):
         return {"anchor": value.anchor, "mrenclaves": list(value.mrenclaves)}
+    if isinstance(value, UpgradePolicy):
+        return value.to_plain()
     return value
 
 

@@ -13,7 +13,7 @@ from adyton.enclave.description import entry_values, layout_values, manifest_val
 from adyton.enclave.image import EnclaveImage
 from adyton.enclave.manifest import RUNTIME_PREFIX, TrustedEntry, TrustedLink
 
-_MAPS: Final = frozenset({"environment", "volumes", "tmpfs", "cas"})
+_MAPS: Final = frozenset({"environment", "volumes", "tmpfs", "cas", "upgrade"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from adyton.base.canonical import canonical_json
 from adyton.base.errors import InputError
 from adyton.base.jsontext import parse_json
 from adyton.enclave.errors import ManifestError
+from adyton.enclave.successors import UpgradePolicy
 
 ADYTON_FOLDER: Final = "/.adyton"
 MANIFEST_PATH: Final = "/.adyton/manifest.json"
@@ -96,6 +97,11 @@ class Manifest:
         cas: accepted CAS; None accepts the CAS that the host names, which then knows what it configures.
         closed: the command, its folder and its environment are the measured ones, whatever a session says; the CAS
             gives it only files that this measurement alone can get. For services whose operator owns the session.
+        upgrade: who may approve a successor of a closed enclave; it refuses a session that says otherwise. None: nobody
+            may, its keys stay closed to every other measurement; such a manifest does not have this member.
+        evidence: the command of a closed enclave may have reports and quotes over data of its own, to prove to others
+            what it is; its agent makes them for that one process. Seal keys are not among it. A manifest that does not
+            say so does not have this member.
         anchors: trust anchors (``intel``, ``sim:<sha256>``) the enclave accepts for evidence of others.
         tmpfs: writable folders that live in enclave memory: path to size in bytes.
         runtime: argument vector of the measured agent that starts first.
@@ -121,6 +127,8 @@ class Manifest:
     config: str = "cas"
     cas: CasPolicy | None = None
     closed: bool = False
+    upgrade: UpgradePolicy | None = None
+    evidence: bool = False
     anchors: tuple[str, ...] = ()
     tmpfs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"/tmp": 256 << 20}))  # noqa: S108  # path inside the enclave
 
@@ -137,6 +145,9 @@ class Manifest:
         document: dict[str, Any] = {"format": _FORMAT}
         for item in fields(self):
             document[item.name] = _plain(getattr(self, item.name))
+        for name, absent in _OPTIONAL.items():
+            if getattr(self, name) == absent:
+                del document[name]
         try:
             return canonical_json(document)
         except (InputError, UnicodeEncodeError) as error:
@@ -167,8 +178,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON is any
             return {"executable": value.executable, "sha256": value.sha256}
         case TrustedLink():
             return {"link": value.link}
-        case CasPolicy():
-            return {"anchor": value.anchor, "mrenclaves": list(value.mrenclaves)}
+        case CasPolicy() | UpgradePolicy():
+            return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
         case tuple():
             return list(value)
         case Mapping():
@@ -180,7 +191,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON is any
 def _build(document: Any) -> Manifest:  # noqa: ANN401
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise ManifestError(f"the manifest is not of format {_FORMAT}", code="enclave.manifest.format")
-    members = {key: value for key, value in document.items() if key != "format"}
+    members = dict(_OPTIONAL) | {key: value for key, value in document.items() if key != "format"}
     names = {item.name for item in fields(Manifest)}
     if members.keys() != names:
         different = ", ".join(sorted(members.keys() ^ names))
@@ -193,6 +204,7 @@ def _build(document: Any) -> Manifest:  # noqa: ANN401
     try:
         members["trusted_files"] = {path: _entry(path, item) for path, item in members["trusted_files"].items()}
         members["cas"] = _cas(members["cas"])
+        members["upgrade"] = None if members["upgrade"] is None else UpgradePolicy.from_plain(members["upgrade"])
         return Manifest(**members)
     except InputError as error:
         raise ManifestError(str(error)) from error
@@ -202,8 +214,9 @@ _JSON_TYPES: Final[Mapping[str, type]] = {
     "name": str, "argv": list, "runtime": list, "trusted_files": dict, "cwd": str, "environment": dict,
     "host_environment": list, "host_paths": list, "volumes": dict, "network": bool, "heap_bytes": int,
     "stack_bytes": int, "threads": int, "debug": bool, "isvprodid": int, "isvsvn": int, "config": str,
-    "closed": bool, "anchors": list, "tmpfs": dict,
+    "closed": bool, "anchors": list, "tmpfs": dict, "evidence": bool,
 }  # fmt: skip
+_OPTIONAL: Final[Mapping[str, Any]] = {"upgrade": None, "evidence": False}  # members that are left out at these values
 
 
 def _entry(path: str, item: Any) -> TrustedEntry:  # noqa: ANN401
@@ -261,6 +274,8 @@ def _check_cas(m: Manifest) -> None:
     if m.closed:
         _require(m.config == "cas" and bool(m.argv), "a closed manifest needs a command and a CAS")
         _require(m.cas is not None, "a closed manifest must say which CAS it accepts: another could know its keys")
+    _require(m.upgrade is None or m.closed, "approvers of a successor are for closed manifests, others keep nothing")
+    _require(m.closed or not m.evidence, "evidence is for closed manifests: a session's command could prove anything")
     if m.cas is None:
         return
     _require(isinstance(m.cas.anchor, str) and bool(_ANCHOR.fullmatch(m.cas.anchor)), "cas.anchor is no trust anchor")

@@ -33,6 +33,7 @@ from adyton.enclave.manifest import (
 from adyton.enclave.native import split_command
 from adyton.enclave.prepared import Prepared, prepare
 from adyton.enclave.sigstruct import new_signer, sign
+from adyton.enclave.successors import UpgradePolicy
 
 DEFAULT_HEAP_BYTES: Final = 1 << 30
 DEFAULT_STACK_BYTES: Final = 8 << 20
@@ -76,6 +77,8 @@ class SconifyOptions:
     config: str = "cas"
     cas: CasPolicy | None = None
     closed: bool = False
+    upgrade: UpgradePolicy | None = None
+    evidence: bool = False
     anchors: tuple[str, ...] = ()
     signer: rsa.RSAPrivateKey | None = field(default=None, repr=False)
     signed_on: date = _DEBUG_SIGNED_ON
@@ -177,6 +180,8 @@ def _describe(prepared: Prepared, places: Mapping[str, TrustedEntry], options: S
         config=options.config,
         cas=options.cas,
         closed=options.closed,
+        upgrade=options.upgrade,
+        evidence=options.evidence,
         anchors=options.anchors,
         tmpfs=options.tmpfs,
     )

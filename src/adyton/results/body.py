@@ -70,7 +70,8 @@ def uploaded_files(limit: int) -> Callable[[Request], AsyncIterator[list[UploadF
 
         try:
             async with Request(request.scope, counted).form(max_files=1000) as form:
-                yield [item for _, item in form.multi_items() if not isinstance(item, str)]  # type: ignore[misc]
+                files = [item for _, item in form.multi_items() if not isinstance(item, str)]
+                yield files  # type: ignore[misc]  # of Starlette's class, which FastAPI's only extends
         except MultiPartException as error:
             raise InputError("the body is not multipart form data", code="results.multipart") from error
 

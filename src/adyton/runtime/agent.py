@@ -2,7 +2,8 @@
 
 Order: (1) read the measured manifest; (2) ask the platform what the host passes; (3) without a CAS become the command;
 (4) attest to the CAS and get the configuration; (5) identity files and injected files, into enclave memory; (6) open
-the protected volumes; (7) run the command, renewing identity; (8) seal what changed back to the host.
+the protected volumes; (7) run the command, renewing identity, with evidence of its own where the manifest says so;
+(8) seal what changed back to the host.
 
 Exit status 121 (refused) and 122 (failed) come with one line on standard error, ``adyton-enclave: refused <code>:
 <text>``; otherwise the status is the command's.
@@ -12,34 +13,30 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adyton.base.errors import AdytonError, UnavailableError
-from adyton.enclave.manifest import MANIFEST_PATH, RUN_FOLDER, VOLUMES_FOLDER, Manifest, is_plain_path
+from adyton.base.process import forbid_dumps
+from adyton.enclave.manifest import MANIFEST_PATH, VOLUMES_FOLDER, Manifest, is_plain_path
 from adyton.platform.client import PLATFORM_FD, EnclavePlatform, Startup
 from adyton.runtime import command
 from adyton.runtime.errors import EXIT_FAILED, EXIT_REFUSED, AgentError
 
 if TYPE_CHECKING:
-    from adyton.attestation.policy import QuotePolicy
-    from adyton.cas.client import InjectedFile, ServiceConfig
+    from adyton.cas.client.answers import InjectedFile, ServiceConfig
     from adyton.runtime.volume import ProtectedVolume
 
-_CAS_SOCKET: Final = f"{RUN_FOLDER}/cas.sock"
-_CONNECT_TIMEOUT_S: Final = 20.0
 _RETRIES_S: Final = (0.2, 0.5, 1.0, 2.0)  # a CAS that restarts is back within seconds
-_PR_SET_DUMPABLE: Final = 4
 
 
 def main() -> int:
     """Run as the first program of an enclave; returns the exit status."""
     try:
-        _forbid_dumps()
+        forbid_dumps()
         return _run()
     except UnavailableError as error:
         _complain("failed", error)
@@ -68,18 +65,17 @@ def _become(manifest: Manifest, platform: EnclavePlatform, startup: Startup) -> 
 
 
 def _serve(manifest: Manifest, platform: EnclavePlatform, startup: Startup) -> int:
-    from adyton.cas.client import AttestedClient  # noqa: PLC0415  # enclaves without a CAS start without it
+    # here, for enclaves without a CAS start without it
+    from adyton.cas.client.enclaves import AttestedClient, measured_policy, relay  # noqa: PLC0415
     from adyton.runtime import identity  # noqa: PLC0415
 
     session, _, service = startup.config_id.rpartition("/")
-    client = AttestedClient(_connect, platform, _cas_policy(manifest))
+    client = AttestedClient(relay, platform, measured_policy(manifest))
 
-    def fetch() -> ServiceConfig:
-        return client.fetch(session, service)
-
-    config = _patiently(fetch)  # (4)
+    config = _patiently(lambda: client.fetch(session, service))  # (4)
     if manifest.closed:
         _require_nothing_but_keys(config)
+        _require_same_approvers(manifest, config)
     environment = {**manifest.environment, **startup.environment, **config.environment}
     argv = shlex.split(config.command) or list(manifest.argv)
     identity.write(config)  # (5)
@@ -89,53 +85,66 @@ def _serve(manifest: Manifest, platform: EnclavePlatform, startup: Startup) -> i
     for volume in volumes:  # (6)
         volume.open()
     before = {volume.name: volume.snapshot() for volume in volumes}
-    program = command.resolve(argv, environment, manifest.cwd if manifest.closed else config.pwd or manifest.cwd)
-    with identity.Renewal(fetch, config, lambda error: _complain("renewal failed", error)):
-        code = command.run(program)  # (7)
+    cwd = manifest.cwd if manifest.closed else config.pwd or manifest.cwd
+
+    def renew(current: ServiceConfig) -> ServiceConfig:
+        return client.fetch(session, service, current.activation)
+
+    with identity.Renewal(renew, config, lambda error: _complain("renewal failed", error)):
+        code = _run_command(manifest, platform, argv, environment, cwd)  # (7)
     for volume in volumes:  # (8)
         if volume.snapshot() != before[volume.name]:
             volume.seal()
     return code
 
 
+def _run_command(
+    manifest: Manifest, platform: EnclavePlatform, argv: Sequence[str], environment: Mapping[str, str], cwd: str
+) -> int:
+    """Run the command to its end; with a channel of its own to this enclave's evidence where the manifest says so."""
+    if not manifest.evidence:
+        return command.run(command.resolve(argv, environment, cwd))
+    from adyton.runtime.evidence import EvidenceChannel  # noqa: PLC0415  # few commands have one
+
+    with EvidenceChannel(platform) as channel:
+        given = {**environment, PLATFORM_FD: str(channel.descriptor)}
+        return command.run(command.resolve(argv, given, cwd), (channel.descriptor,), channel.serve)
+
+
 def _require_nothing_but_keys(config: ServiceConfig) -> None:
     """What a closed enclave takes from its session: files that only its own measurement can get.
 
     The owner of the session may be the very party that this enclave keeps secrets from. A command or a variable of
-    theirs would run their code here, and a key that they gave would be a key that they know.
+    theirs would run their code here, and a key that they gave would be a key that they know. A volume's key is bound to
+    no measurement: another enclave of theirs could have written what this one would read.
     """
     unbound = [file.path for file in config.files if not file.bound]
-    given = [name for name, value in (("command", config.command), ("environment", config.environment)) if value]
+    members = (("command", config.command), ("environment", config.environment), ("volumes", config.volumes))
+    given = [name for name, value in members if value]
     if given or unbound:
         raise AgentError(
             f"the session sets {', '.join([*given, *unbound])}, and this enclave takes only keys of its own",
             code="runtime.session.closed",
-            hint="leave command and environment out of the session, and inject only secrets of kind enclave-key",
+            hint="leave command, environment and volumes out of the session, and inject only enclave-key secrets",
         )
 
 
-def _connect() -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(_CONNECT_TIMEOUT_S)
-    try:
-        connection.connect(_CAS_SOCKET)
-    except OSError:
-        connection.close()
-        raise
-    return connection
+def _require_same_approvers(manifest: Manifest, config: ServiceConfig) -> None:
+    """A closed enclave runs only where those may approve a successor whom it was built to trust with that.
 
-
-def _cas_policy(manifest: Manifest) -> QuotePolicy | None:
-    """Who may configure this enclave, by its own measurement."""
-    if manifest.cas is None:
-        return None
-    from adyton.attestation.anchors import TrustAnchor  # noqa: PLC0415  # only enclaves with an opinion need it
-    from adyton.attestation.policy import QuotePolicy, Weakness  # noqa: PLC0415
-
-    return QuotePolicy(
-        anchors=(TrustAnchor(manifest.cas.anchor),),
-        mrenclaves=frozenset(bytes.fromhex(value) for value in manifest.cas.mrenclaves),
-        tolerate=frozenset({Weakness.DEBUG_MODE}) if manifest.debug else frozenset(),
+    A successor can be given this enclave's keys. The owner of the session could name approvers of their own, and with
+    them approve an enclave that hands the data out.
+    """
+    if config.upgrade == manifest.upgrade:
+        return
+    named, measured = (
+        "nobody" if policy is None else f"{policy.threshold} of {', '.join(key[:16] for key in policy.approvers)}"
+        for policy in (config.upgrade, manifest.upgrade)
+    )
+    raise AgentError(
+        f"the session lets {named} approve a successor of this enclave; it was built for {measured}",
+        code="runtime.session.upgrade",
+        hint="make a session whose 'upgrade' has the approvers and the threshold of the enclave's manifest",
     )
 
 
@@ -184,14 +193,6 @@ def _volumes(manifest: Manifest, startup: Startup, config: ServiceConfig, sessio
         )
         for name, volume in sorted(config.volumes.items())
     ]
-
-
-def _forbid_dumps() -> None:
-    """Keep other processes of this user from reading this one's memory through /proc (prctl(2), PR_SET_DUMPABLE)."""
-    import ctypes  # noqa: PLC0415  # nothing else needs it
-
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 def _complain(verb: str, error: AdytonError) -> None:

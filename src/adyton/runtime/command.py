@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,8 +43,13 @@ def resolve(argv: Sequence[str], environment: Mapping[str, str], cwd: str) -> Co
     return Command(str(Path(cwd, found)), tuple(argv), {"PATH": DEFAULT_PATH, **environment}, cwd)
 
 
-def run(command: Command) -> int:
+def run(command: Command, descriptors: Sequence[int] = (), started: Callable[[int], None] = lambda _pid: None) -> int:
     """Run to the end and return the exit status (128 + n after signal n); signals sent to us reach the program.
+
+    Args:
+        command: what to run.
+        descriptors: what it gets beside the standard ones, under the same numbers.
+        started: called with its process number once it runs.
 
     Raises:
         AgentError: the program cannot be started.
@@ -63,7 +68,11 @@ def run(command: Command) -> int:
         try:
             child.append(
                 subprocess.Popen(
-                    command.argv, executable=command.program, env=dict(command.environment), cwd=command.cwd
+                    command.argv,
+                    executable=command.program,
+                    env=dict(command.environment),
+                    cwd=command.cwd,
+                    pass_fds=descriptors,
                 )
             )
         except OSError as error:
@@ -72,6 +81,7 @@ def run(command: Command) -> int:
             ) from error
         for number in early:
             child[0].send_signal(number)
+        started(child[0].pid)
         code = child[0].wait()
     finally:
         for number, handler in before.items():

@@ -18,7 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError
 from adyton.base.files import write_private
-from adyton.cas.client import ServiceConfig
+from adyton.cas.client.answers import ServiceConfig
 
 IDENTITY_FOLDER: Final = Path("/run/adyton")
 _MIN_WAIT_S: Final = 5.0
@@ -44,7 +44,7 @@ class Renewal:
     """Renews the identity files in a thread until stopped.
 
     Args:
-        fetch: attests again and returns a new configuration.
+        fetch: attests again, given the configuration that is in place, and returns a new one.
         config: the configuration that is in place.
         report: called with the error of a failed attempt; the next one follows.
         folder: where the files are.
@@ -53,14 +53,14 @@ class Renewal:
 
     def __init__(
         self,
-        fetch: Callable[[], ServiceConfig],
+        fetch: Callable[[ServiceConfig], ServiceConfig],
         config: ServiceConfig,
         report: Callable[[AdytonError], None],
         folder: Path = IDENTITY_FOLDER,
         clock: Clock = utc_now,
     ) -> None:
         self._fetch = fetch
-        self._certificate = config.certificate
+        self._config = config
         self._report = report
         self._folder = folder
         self._clock = clock
@@ -75,11 +75,11 @@ class Renewal:
         self._thread.join(1)
 
     def _loop(self) -> None:
-        while not self._stop.wait(next_renewal_s(self._certificate, self._clock())):
+        while not self._stop.wait(next_renewal_s(self._config.certificate, self._clock())):
             try:
-                config = self._fetch()
+                config = self._fetch(self._config)
             except AdytonError as error:
                 self._report(error)
             else:
                 write(config, self._folder)
-                self._certificate = config.certificate
+                self._config = config

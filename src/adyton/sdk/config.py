@@ -15,6 +15,7 @@ from adyton.chain.networks import BUILTIN, Network
 from adyton.sdk import schema
 from adyton.sdk.errors import ClientError, ConfigurationError
 from adyton.sdk.files import CHAINS_FILE, Project, read_json
+from adyton.sdk.smsentry import SmsEntry, parse_entry
 
 FRAMEWORKS: Final = ("scone", "gramine", "tdx")
 DEFAULT_FRAMEWORK: Final = "scone"
@@ -91,7 +92,7 @@ class ChainConfig:
         ens_registry: None where ENS is not offered.
         ens_resolver: the public resolver that new names get.
         urls: services by their key in ``chain.json``.
-        sms: SMS by framework.
+        sms: SMS by framework, as :mod:`adyton.sdk.smsentry` reads them.
         default_framework: which SMS to use where nothing else decides.
     """
 
@@ -119,17 +120,25 @@ class ChainConfig:
         return self.urls[key]
 
     def sms_url(self, framework: str | None = None) -> str:
-        """The SMS of a framework (lower case), or of the chain's default one.
+        """The URL of the SMS of a framework (lower case), or of the chain's default one.
 
         Raises:
             ClientError: not configured.
+        """
+        return self.sms_entry(framework).url
+
+    def sms_entry(self, framework: str | None = None) -> SmsEntry:
+        """The same, with which enclave it must be where the chain says so.
+
+        Raises:
+            ClientError: not configured, or what it says cannot be understood.
         """
         chosen = framework or self.default_framework
         if not self.sms:
             raise self.missing("sms")
         if chosen not in self.sms:
             raise self.missing(f"sms for tee framework {chosen}")
-        return self.sms[chosen]
+        return parse_entry(self.sms[chosen])
 
     def has_feature(self, label: str) -> bool:
         """Whether the network offers a feature, by its official label."""
@@ -263,10 +272,11 @@ def _builtin_urls(builtin: Network | None) -> dict[str, str]:
 
 
 def _sms(given: str | Mapping[str, str] | None, builtin: Network | None) -> dict[str, str]:
-    if isinstance(given, str):
-        return dict.fromkeys(FRAMEWORKS, given)
-    if given is not None:
-        return dict(given)
+    named = dict.fromkeys(FRAMEWORKS, given) if isinstance(given, str) else given
+    if named is not None:
+        for text in named.values():
+            parse_entry(text)
+        return dict(named)
     return dict(builtin.sms) if builtin else {}
 
 

@@ -55,13 +55,20 @@ def is_initialized(session: Session, owner: Address, provider: str, framework: s
 
 
 def push(
-    session: Session, provider: str, token: Secret[str], *, force_update: bool, framework: str | None
+    session: Session,
+    provider: str,
+    token: Secret[str],
+    *,
+    force_update: bool,
+    framework: str | None,
+    tell: secrets.Tell,
 ) -> secrets.Pushed:
-    """Put the wallet's token for a provider into the SMS.
+    """Put the wallet's token for a provider into the SMS; ``tell`` as in :mod:`adyton.sdk.secrets`.
 
     Raises:
         SecretExistsError: it is there and ``force_update`` is off.
+        SmsRefusedError: the SMS is not the enclave that the chain names.
     """
     return secrets.push_web2_secret(
-        session, secret_name(provider), token, force_update=force_update, framework=framework
+        session, secret_name(provider), token, force_update=force_update, framework=framework, tell=tell
     )

@@ -14,9 +14,9 @@ from adyton.base import auditchain
 from adyton.base.canonical import canonical_json
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError
-from adyton.sms.database import Database
-from adyton.sms.limits import RateLimiter
-from adyton.sms.tables import AuditError, audit_chain
+from adyton.sms.store.database import Database
+from adyton.sms.store.tables import AuditError, audit_chain
+from adyton.web.limits import RateLimiter
 
 __all__ = ["AuditEntry", "AuditError", "AuditLog"]
 
@@ -46,7 +46,7 @@ class AuditLog:
         self._suppressed = 0
 
     def line(self, event: str, **fields: str) -> str:
-        """A line to be written in the transaction of what it records (:meth:`adyton.sms.database.Database.write`)."""
+        """A line for the transaction of what it records (:meth:`adyton.sms.store.database.Database.write`)."""
         return canonical_json({"at": self._clock().isoformat(), "event": event, "fields": fields}).decode()
 
     def released(self, event: str, **fields: str) -> str:

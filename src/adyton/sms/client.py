@@ -7,6 +7,7 @@ official clients show (client reference, section 4.2).
 from __future__ import annotations
 
 import http
+import ssl
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from adyton.base.jsontext import parse_json
 from adyton.base.secret import Secret
 from adyton.base.types import Address, Bytes32, parse_address
 from adyton.chain.wallet import Wallet
-from adyton.sms import recipes
+from adyton.sms.access import recipes
 from adyton.sms.errors import (
     ChallengeRefusedError,
     FrameworkMismatchError,
@@ -64,11 +65,13 @@ class SmsClient:
     Args:
         url: its base URL.
         timeout_s: seconds for connect and for each read.
+        tls: what to accept as the other end of ``https://``, as :meth:`adyton.sms.attest.AttestedSms.context` makes it;
+            None asks the usual authorities.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 20) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 20, tls: ssl.SSLContext | None = None) -> None:
         self.url = url.rstrip("/")
-        self._http = HttpClient(self.url, "SMS", timeout_s=timeout_s)
+        self._http = HttpClient(self.url, "SMS", timeout_s=timeout_s, **({} if tls is None else {"verify": tls}))
 
     def close(self) -> None:
         """Release the connections."""

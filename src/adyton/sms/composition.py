@@ -10,32 +10,33 @@ from adyton.base.clock import Clock, utc_now
 from adyton.chain.contracts import Hub
 from adyton.chain.rpc import Rpc
 from adyton.chain.wallet import Wallet
-from adyton.sms.archive import SealedArchive
-from adyton.sms.attestation_servers import AttestationServers
+from adyton.sms.access.authorize import Authorizer, Rules
+from adyton.sms.access.signatures import Signatures
 from adyton.sms.audit import AuditLog
-from adyton.sms.authorize import Authorizer, Rules
-from adyton.sms.backups import BackupArchive, Backups, FileBackups, Maintenance
-from adyton.sms.bulk import Files
-from adyton.sms.caller import CallerRpc
-from adyton.sms.chain_view import ChainView
-from adyton.sms.database import Database
+from adyton.sms.backup.archive import SealedArchive
+from adyton.sms.backup.backups import BackupArchive, Backups, FileBackups, Maintenance
 from adyton.sms.errors import UnsupportedFrameworkError
-from adyton.sms.hub_view import HubView
-from adyton.sms.ipfs_gateway import IpfsGateway
-from adyton.sms.keyfile import read_database_key
-from adyton.sms.limits import RateLimiter
 from adyton.sms.metrics import SecretsMetrics
-from adyton.sms.repo import Repo
-from adyton.sms.scone import SconeSessionMaker
+from adyton.sms.onchain.caller import CallerRpc
+from adyton.sms.onchain.hub_view import HubView
+from adyton.sms.onchain.view import ChainView
+from adyton.sms.onchain.witness import AgreeingView
+from adyton.sms.opening.attestation_servers import AttestationServers
+from adyton.sms.opening.bulk import Files
+from adyton.sms.opening.ipfs_gateway import IpfsGateway
+from adyton.sms.opening.scone import SconeSessionMaker
+from adyton.sms.opening.session_maker import SessionMaker
+from adyton.sms.opening.session_stores import CasSessionStore, SessionStore, TdxSessionStore
+from adyton.sms.opening.tdx import TdxSessionMaker
 from adyton.sms.service import SecretService
-from adyton.sms.session_maker import SessionMaker
-from adyton.sms.sessions import CasSessionStore, SessionStore, TdxSessionStore
 from adyton.sms.settings import SmsSettings
-from adyton.sms.signatures import Signatures
-from adyton.sms.tdx import TdxSessionMaker
+from adyton.sms.store.database import Database, Rotation
+from adyton.sms.store.keyexchange import KeyExchange
+from adyton.sms.store.keyfile import read_database_key
+from adyton.sms.store.repo import Repo
 from adyton.sms.tee_service import TeeService
 from adyton.sms.wire import Framework
-from adyton.sms.witness import AgreeingView
+from adyton.web.limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Services:
     secrets: SecretService
     tee: TeeService
     backups: Backups
-    rotate_keys: Callable[[], object]
+    rotate_keys: Callable[[], Rotation]
     maintenance: Maintenance
     metrics: SecretsMetrics
     limiter: RateLimiter
@@ -70,6 +71,8 @@ def compose(
     store: SessionStore | None = None,
     files: Files | None = None,
     archive: BackupArchive | None = None,
+    exchange: KeyExchange | None = None,
+    measurement: str = "",
     clock: Clock = utc_now,
 ) -> Services:
     """Open everything the settings name.
@@ -80,15 +83,18 @@ def compose(
         store: where sessions go; by default what the settings name.
         files: where the lists of bulk tasks come from; by default the gateway that the settings name.
         archive: makes and reads backups; by default encrypted ones of the database.
+        exchange: has the database key exchanged; None: nobody does.
+        measurement: MRENCLAVE of this process, hex; empty where it is not an enclave.
         clock: source of time.
 
     Raises:
         DatabaseKeyError: no usable database key, or the database was made with another one.
         StoreError: the database does not work.
+        KeyExchangeError, KeyStateError: an interrupted exchange of the database key cannot be settled now.
         UnsupportedFrameworkError: sessions of this framework are not offered.
     """
     maker = session_maker(settings)
-    database = Database.open(settings.database, read_database_key(settings.database_key_file))
+    database = Database.open(settings.database, read_database_key(settings.database_key_file), exchange)
     repo = Repo(database)
     audit = AuditLog(database, clock=clock)
     rpcs: list[Rpc] = []
@@ -120,7 +126,9 @@ def compose(
             clock=clock,
         ),
         backups=FileBackups(
-            settings.admin_storage_location, archive or SealedArchive(database, audit, clock=clock), maintenance
+            settings.admin_storage_location,
+            archive or SealedArchive(database, audit, measurement, clock=clock),
+            maintenance,
         ),
         rotate_keys=lambda: database.rotate(audit.line("keys.rotated")),
         maintenance=maintenance,
@@ -154,6 +162,7 @@ def session_maker(settings: SmsSettings) -> SessionMaker:
         ignore_advisories=settings.ignored_sgx_advisories,
         mode=settings.attestation_mode,
         url=AttestationServers(settings.attestation_urls).pick if asks else None,
+        max_activations=settings.max_activations,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adyton.base.errors import AdytonError, InputError, NotFoundError, UnavailableError
 from adyton.sms.wire import SessionFailure
+from adyton.web.limits import RateError
 
 
 class NotAllowedError(AdytonError):
@@ -88,6 +89,13 @@ class BackupError(AdytonError):
     code = "sms.backup.failed"
 
 
+class BackupNameError(InputError):
+    """What names a backup or its folder is not a name in the storage location (400 on the wire)."""
+
+    code = "sms.backup.name"
+    hint = "a storage id is the hex of the folder's path inside the storage location, a backup's name a plain file name"
+
+
 class BackupNotFoundError(NotFoundError):
     """The named storage folder, or a file of the named backup, is not there (404 on the wire)."""
 
@@ -113,11 +121,7 @@ class AttestationServerError(UnavailableError):
     code = "sms.attestation_server"
 
 
-class TooManyRequestsError(AdytonError):
+class TooManyRequestsError(RateError):
     """The client has used up what it may ask for (429 on the wire); ``retry_after_s`` says when to come back."""
 
     code = "sms.rate"
-
-    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
-        super().__init__(message, code=code, hint=f"try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s

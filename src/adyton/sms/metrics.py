@@ -11,9 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from adyton.base.clock import Clock, utc_now
-from adyton.sms.repo import CHALLENGE
-from adyton.sms.storage import Storage, StoreError
-from adyton.sms.tables import Kind
+from adyton.sms.store.repo import CHALLENGE
+from adyton.sms.store.storage import Storage, StoreError
+from adyton.sms.store.tables import Kind
 
 _UNKNOWN: Final = -1  # shown when counting fails
 _TYPES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {

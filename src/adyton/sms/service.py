@@ -15,14 +15,14 @@ from adyton.base.errors import InputError
 from adyton.base.secret import Secret
 from adyton.base.types import Bytes32
 from adyton.chain.contracts import AssetKind
-from adyton.sms import recipes
+from adyton.sms.access import recipes
+from adyton.sms.access.authorize import Rules, check_asset_owner, check_fresh
+from adyton.sms.access.signatures import Credential, Signatures
 from adyton.sms.audit import AuditLog
-from adyton.sms.authorize import Rules, check_asset_owner, check_fresh
-from adyton.sms.chain_view import ChainView
 from adyton.sms.errors import NotAllowedError, SecretNameError, SecretSizeError
-from adyton.sms.signatures import Credential, Signatures
-from adyton.sms.storage import Storage
-from adyton.sms.tables import SecretKey
+from adyton.sms.onchain.view import ChainView
+from adyton.sms.store.storage import Storage
+from adyton.sms.store.tables import SecretKey
 from adyton.sms.wire import BAD_KEY_TEXT, MAX_SECRET_BYTES, TOO_LARGE_TEXT
 
 MAX_WEB2_NAME: Final = 255  # characters; the official database's column
@@ -139,7 +139,7 @@ class SecretService:
         self._create(key, upload, self._web2_mark(key, name, owner, upload, credential))
 
     def replace_web2(self, owner: str, name: str, upload: Upload, credential: Credential) -> None:
-        """Change a web2 secret; nothing is written when it has this value already.
+        """Change a web2 secret; one that has this value already stays, and the signed write counts as used.
 
         Raises:
             SecretNotFoundError: nothing to change.

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -32,30 +31,15 @@ from adyton.base.secret import Secret
 from adyton.base.settings import Settings
 from adyton.base.types import ZERO_ADDRESS, Address, parse_address
 from adyton.sms import official
-from adyton.sms.limits import Network
 from adyton.sms.official import Given
-from adyton.sms.wire import ComputeProperties, Framework, TeeProperties
+from adyton.sms.pipelines import PipelineSettings
+from adyton.sms.wire import Framework, TeeProperties
+from adyton.web.limits import Network
 
-_SIZE = re.compile(r"([0-9]{1,15})\s*(B|KB|MB|GB|TB)?")
-_UNITS: Final = {"B": 0, "KB": 10, "MB": 20, "GB": 30, "TB": 40}  # powers of two, as the official settings read them
 _DURATION = re.compile(r"P(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,7}(?:\.\d{1,3})?)S)?)?")
 _SHORT_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_KEY_BYTES: Final = 4096
-
-
-def parse_size(value: object) -> int:
-    """Bytes from ``1GB``, ``512MB`` (powers of 1024) or a plain number.
-
-    Raises:
-        ValueError: another form.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(str(value).strip().upper())
-    if match is None:
-        raise ValueError(f"Heap size must be a number with B, KB, MB, GB or TB, not {value!r}")
-    return int(match[1]) << _UNITS[match[2] or "B"]
 
 
 def parse_duration(value: object) -> float:
@@ -119,57 +103,13 @@ Advisories = Annotated[
 Url = Annotated[str, BeforeValidator(_http_url)]
 Urls = Annotated[tuple[Url, ...], BeforeValidator(_comma_list)]
 HttpsUrls = Annotated[tuple[Annotated[str, BeforeValidator(_https_url)], ...], BeforeValidator(_comma_list)]
+KeyHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hostname = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class StageSettings(BaseModel):
-    """One helper enclave: its image, MRENCLAVE (64 hex digits), command and heap (bytes)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: str
-    fingerprint: str
-    entrypoint: str
-    heap_size: Annotated[int, BeforeValidator(parse_size), Field(gt=0, le=1 << 40)]
-
-    @field_validator("image", "fingerprint", "entrypoint")
-    @classmethod
-    def _not_blank(cls, value: str, info: Any) -> str:  # noqa: ANN401  # pydantic's ValidationInfo
-        if not value.strip():
-            raise ValueError(f"{info.field_name.capitalize()} must not be blank")
-        return value.strip()
-
-    def properties(self) -> ComputeProperties:
-        """The stage as the wire shows it."""
-        return ComputeProperties(
-            image=self.image,
-            fingerprint=self.fingerprint,
-            entrypoint=self.entrypoint,
-            heap_size_in_bytes=self.heap_size,
-        )
-
-
-class PipelineSettings(BaseModel):
-    """One framework version with its helper enclaves.
-
-    ``java_environment`` adds the two Java variables that official pre- and post-compute images expect; ours are
-    Python programs, and a variable that steers a dynamic loader has no place in their session.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str
-    pre_compute: StageSettings
-    post_compute: StageSettings
-    java_environment: bool = False
-
-    @field_validator("version")
-    @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("Pipeline version must not be blank")
-        return value.strip()
+OptionalPort = Annotated[int, Field(ge=0, le=65535)]
+Anchors = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^(?:intel|sim:[0-9a-f]{64})$")], ...], BeforeValidator(_comma_list)
+]
 
 
 class SmsSettings(Settings):
@@ -183,6 +123,12 @@ class SmsSettings(Settings):
     framework: Framework = Framework.SCONE
     host: str = "127.0.0.1"
     port: Port = 13300
+    tls_port: OptionalPort = 0
+    """Port of the same routes over TLS, where the enclave proves itself; 0: none. Needs a platform that quotes."""
+    pccs_url: Url | None = None
+    """Certificate service: where the collateral comes from that clients judge this enclave's evidence by."""
+    anchors: Anchors = ()
+    """Roots under which that collateral must be: ``intel``, ``sim:FINGERPRINT``."""
 
     chain_id: int = Field(default=134, gt=0)
     node_url: Url = "http://127.0.0.1:8545"
@@ -212,10 +158,15 @@ class SmsSettings(Settings):
     """Path of an SQLite file, or a ``postgresql://`` URL; ``jdbc:sqlite:`` and ``jdbc:postgresql:`` alike."""
     database_key_file: Path = Path("/run/adyton/database-key")
     """Hex of 32 bytes; read once and unlinked."""
+    database_key_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = "database-key"
+    """The enclave-key secret of the service's CAS session that the file comes from: what is exchanged there."""
 
     admin_api_key: Annotated[Secret[str] | None, BeforeValidator(_secret)] = Field(default=None, repr=False)
     admin_api_key_file: Path | None = None
     """File that holds the key of the admin operations; without a key they are disabled."""
+    admins: Annotated[tuple[KeyHash, ...], BeforeValidator(_comma_list)] = Field(default=(), max_length=32)
+    """Key hashes of clients of the TLS port who may do what the key of the admin operations allows: no operation shows
+    a secret, so the host may say who."""
     admin_storage_location: Path = Path("/backup")
     out_of_service_enabled: bool = True
     """Answer 503 on the guarded paths while a restore runs."""
@@ -229,6 +180,8 @@ class SmsSettings(Settings):
 
     pipelines: tuple[PipelineSettings, ...]
     max_sessions_per_task: int = Field(default=32, ge=1, le=10_000)
+    max_activations: int | None = Field(default=None, ge=1, le=1000)
+    """How often the enclaves of one stage may get their part of a session. Only our CAS knows it, so it is off."""
     challenge_retention_s: int = Field(default=5 * 86_400, ge=3600, le=31_536_000)
     """Seconds a challenge is kept after its task's final deadline."""
     requests_per_s: float = Field(default=50, gt=0, le=100_000)
@@ -281,6 +234,10 @@ class SmsSettings(Settings):
                 raise ValueError(f"framework TDX needs exactly one pipeline, not {len(self.pipelines)}")
             if self.provisioner_post_url is None or not self.remote_attestation_url.strip():
                 raise ValueError("framework TDX needs provisioner_post_url and remote_attestation_url")
+        if self.pccs_url is not None and not self.anchors:
+            raise ValueError("pccs_url needs anchors: collateral is believed under a root only")
+        if self.tls_port == self.port:
+            raise ValueError(f"port and tls_port are both {self.port}")
         if self.admin_api_key is not None and self.admin_api_key_file is not None:
             raise ValueError("admin_api_key and admin_api_key_file are two ways to say one thing")
         if self.max_head_age_s < 2 * self.block_time_s:

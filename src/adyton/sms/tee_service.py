@@ -14,15 +14,15 @@ from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError
 from adyton.base.log import get_logger, short_hash
 from adyton.base.types import Address, parse_address
+from adyton.sms.access.authorize import Authorized, Authorizer, NotAuthorizedError, check_worker
+from adyton.sms.access.signatures import Credential
 from adyton.sms.audit import AuditLog
-from adyton.sms.authorize import Authorized, Authorizer, NotAuthorizedError, check_worker
-from adyton.sms.bulk import Files
 from adyton.sms.errors import DatabaseRowError, SessionRefusedError, TooManyRequestsError
-from adyton.sms.session_maker import SessionMaker, SessionRequest, new_session_id
-from adyton.sms.sessions import SessionStore, SessionStoreError
-from adyton.sms.signatures import Credential
-from adyton.sms.storage import Challenge, Storage
-from adyton.sms.task import describe, read_secrets, with_bulk
+from adyton.sms.opening.bulk import Files
+from adyton.sms.opening.session_maker import SessionMaker, SessionRequest, new_session_id
+from adyton.sms.opening.session_stores import SessionStore, SessionStoreError
+from adyton.sms.opening.task import describe, read_secrets, with_bulk
+from adyton.sms.store.storage import Challenge, Storage
 from adyton.sms.wire import SessionFailure, WorkerpoolAuthorization
 
 _PURGE_EVERY_S: Final = 3600
@@ -126,12 +126,7 @@ class TeeService:
         found = read_secrets(self._repo.get, description, worker, challenge.private_key)
         session_id = new_session_id(authorized.task.task_id)
         document = self._maker.document(plan, SessionRequest(session_id, description, worker, found))  # 13 to 16
-        if not self._repo.count_session(authorized.task.task_id, self._max_sessions):
-            raise SessionRefusedError(
-                SessionFailure.SECURE_SESSION_GENERATION_FAILED,
-                f"the task has had its {self._max_sessions} sessions",
-            )
-        head = self._audit.released(
+        line = self._audit.line(
             "session.released",
             task=authorized.task.task_id,
             deal=authorized.deal.deal_id,
@@ -139,6 +134,12 @@ class TeeService:
             session=hashlib.sha256(session_id.encode()).hexdigest(),
             services=",".join(service["name"] for service in document["services"]),
         )
+        head = self._repo.count_session(authorized.task.task_id, self._max_sessions, line)
+        if head is None:
+            raise SessionRefusedError(
+                SessionFailure.SECURE_SESSION_GENERATION_FAILED,
+                f"the task has had its {self._max_sessions} sessions",
+            )
         try:  # 17
             self._store.create(self._maker.render(document))
         except SessionStoreError as error:

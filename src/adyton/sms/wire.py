@@ -144,3 +144,26 @@ class SessionAnswer(_Wire):
 
     data: SessionData | None = None
     error: str | None = None
+
+
+class AttestationAnswer(_Wire):
+    """What the service is: a self-signed certificate (PEM) with evidence over its TLS key and the asked nonce.
+
+    Not in the official API.
+    """
+
+    certificate: str = Field(max_length=128 << 10)
+
+
+class RotationAnswer(_Wire):
+    """What a rotation of the keys did: rows sealed anew, seconds, and the generation of the exchanged database key.
+
+    ``entry`` and ``hash`` are of the entry about the exchange in the CAS's audit log. Without an exchange these three
+    are 0 and empty: the rows' keys are new then, the database key is not. Not in the official API.
+    """
+
+    rows: int
+    seconds: float
+    generation: int
+    entry: int
+    hash: str

@@ -8,22 +8,28 @@ codes and texts themselves.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from adyton.base.errors import AdytonError, InputError, NotFoundError, UnavailableError
 from adyton.base.log import get_logger
+from adyton.web.limits import RateError
 
 Asgi = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 _log = get_logger("web")
 
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
 _STATUS: tuple[tuple[type[AdytonError], int], ...] = (
     (InputError, 400),
     (NotFoundError, 404),
+    (RateError, 429),
     (UnavailableError, 503),
 )
 
@@ -52,11 +58,7 @@ def new_app(
     requests = Counter("http_requests", "Requests answered.", ["method", "status"], registry=app.state.registry)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
 
-    @app.middleware("http")
-    async def count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        requests.labels(request.method, str(response.status_code)).inc()
-        return response
+    app.add_middleware(CountAnswers, requests=requests)
 
     @app.exception_handler(AdytonError)
     async def problem(_request: Request, error: AdytonError) -> JSONResponse:
@@ -67,7 +69,13 @@ def new_app(
         body["code"] = error.code
         if error.hint:
             body["hint"] = error.hint
-        return JSONResponse(body, status_code=status, media_type="application/problem+json")
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, RateError) else None
+        return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        # Nobody reads it. What is no fault of the service must not look like one, nor fill its log with tracebacks.
+        return Response(status_code=400)
 
     @app.get("/actuator/health", include_in_schema=False)
     def health() -> dict[str, str]:
@@ -78,6 +86,46 @@ def new_app(
         return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def allowed_methods(request: Request) -> str:
+    """The header ``Allow`` of a 405: every method of every route with this path (RFC 9110, section 10.2.1).
+
+    The framework names those of the first route that has the path.
+    """
+    allowed = [
+        method
+        for method in sorted(_METHODS)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+    return ", ".join(allowed)
+
+
+class CountAnswers:
+    """ASGI middleware: counts answers by method and status."""
+
+    def __init__(self, app: Asgi, requests: Counter) -> None:
+        self._app = app
+        self._requests = requests
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Pass the request on with a send that counts."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Any) -> None:  # noqa: ANN401  # ASGI messages
+            if message["type"] == "http.response.start":
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # strangers make up names
+                self._requests.labels(method, str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, counted)
 
 
 class BodyLimit:

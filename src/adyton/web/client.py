@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
 from adyton.base.errors import AdytonError, UnavailableError
 from adyton.base.jsontext import parse_json
 
-MAX_ANSWER_BYTES = 64 << 20  # bytes; larger downloads stream to a file
+MAX_ANSWER_BYTES: Final = 64 << 20  # larger downloads stream to a file
+_OF_THE_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})  # undone by then
 
 
 class AnswerError(AdytonError):
@@ -58,13 +59,14 @@ class HttpClient:
         """Send one request and return the answer when its status is in ``expect``.
 
         Raises:
-            UnavailableError: no connection, time-out, or an answer that broke off.
+            UnavailableError: no connection, time-out, an answer that broke off or is longer than
+                :data:`MAX_ANSWER_BYTES`, or an address that is none.
             AnswerError: any other status.
         """
-        url = self.base_url + path
         try:
-            response = self._client.request(method, url, **options)
-        except httpx2.HTTPError as error:
+            with self._client.stream(method, self.base_url + path, **options) as stream:
+                response = self._read(stream)
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             raise UnavailableError(
                 f"{self.name} at {self.base_url} does not answer: {type(error).__name__}",
                 hint="is the network up? 'adyton status' shows its services",
@@ -76,6 +78,24 @@ class HttpClient:
                 body=response.text,
             )
         return response
+
+    def _read(self, stream: httpx2.Response) -> httpx2.Response:
+        """The whole answer: a service that is not trusted yet must not fill this process's memory."""
+        body = bytearray()
+        for chunk in stream.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise UnavailableError(
+                    f"{self.name} at {self.base_url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB"
+                )
+        headers = [(name, value) for name, value in stream.headers.multi_items() if name not in _OF_THE_TRANSFER]
+        return httpx2.Response(
+            stream.status_code,
+            headers=headers,
+            content=bytes(body),
+            request=stream.request,
+            extensions=stream.extensions,
+        )
 
     def json(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401  # JSON is any
         """Like :meth:`request`, decoding the JSON body.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -24,16 +24,27 @@ from OpenSSL import SSL, crypto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 30.0  # from the handshake, or the last answer, to the last byte of the next request
 MAX_HANDSHAKE_BYTES: Final = 128 << 10  # a chain with a quote inside is below 10 kB
 _CHUNK: Final = 64 << 10
 
 Context = SSL.Context
 
 
-def server_context(certificate: Certificate, key: EllipticCurvePrivateKey) -> Context:
-    """A server context that shows ``certificate`` and asks for, but does not require, a client's."""
+def server_context(
+    certificate: Certificate, key: EllipticCurvePrivateKey, intermediates: Iterable[Certificate] = ()
+) -> Context:
+    """A server context that shows ``certificate`` and asks for, but does not require, a client's.
+
+    Args:
+        certificate: over ``key``.
+        key: its key.
+        intermediates: shown behind the certificate: what leads from its issuer to roots that clients keep.
+    """
     context = strict_context(SSL.TLS_SERVER_METHOD)
     context.use_certificate(certificate)
+    for intermediate in intermediates:
+        context.add_extra_chain_cert(intermediate)
     context.use_privatekey(key)
     context.check_privatekey()
     context.set_verify(SSL.VERIFY_PEER, _any_certificate)
@@ -97,7 +108,7 @@ class _TlsProtocol(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self.transport.abort)
+        self._wait(HANDSHAKE_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         self._tls.bio_write(data)
@@ -115,8 +126,7 @@ class _TlsProtocol(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self.heard()
         if self._established:
             self._inner.connection_lost(exc)
 
@@ -171,6 +181,22 @@ class _TlsProtocol(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.close()
 
+    # how long the peer may take
+
+    def listen(self) -> None:
+        """A request is due: who holds a connection without asking, or asks a byte at a time, loses it."""
+        if not self.transport.is_closing():
+            self._wait(REQUEST_TIMEOUT_S)
+
+    def heard(self) -> None:
+        """The request is here as a whole; answering it takes as long as it takes."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wait(self, seconds: float) -> None:
+        self.heard()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.transport.abort)
+
     # TLS
 
     def _handshake(self, received: int) -> bool:
@@ -185,12 +211,11 @@ class _TlsProtocol(asyncio.Protocol):
             return False
         self._flush()
         self._established = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.listen()
         peer = self._tls.get_peer_certificate()
         # as bytes: whether the certificate makes sense is for the application to judge
         der = None if peer is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, peer)
-        self._inner.app = _with_certificate(self._inner.app, der)
+        self._inner.app = _with_certificate(self._inner.app, der, self)
         self._inner.connection_made(_InnerTransport(self))
         return True
 
@@ -248,9 +273,25 @@ class _InnerTransport(asyncio.Transport):
         return self._protocol.transport.get_write_buffer_size()
 
 
-def _with_certificate(app: Any, der: bytes | None) -> Any:  # noqa: ANN401  # an ASGI application
+def _with_certificate(app: Any, der: bytes | None, protocol: _TlsProtocol) -> Any:  # noqa: ANN401  # ASGI
     async def wrapped(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
+        async def received() -> Any:  # noqa: ANN401
+            message = await receive()
+            if not message.get("more_body"):
+                protocol.heard()
+            return message
+
+        if not _has_body(scope):
+            protocol.heard()
         extensions = {**scope.get("extensions", {}), "tls": {"client_cert": der}}
-        await app({**scope, "extensions": extensions}, receive, send)
+        try:
+            await app({**scope, "extensions": extensions}, received, send)
+        finally:
+            protocol.listen()
 
     return wrapped
+
+
+def _has_body(scope: dict[str, Any]) -> bool:
+    headers = dict(scope.get("headers", ()))
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b""

@@ -25,7 +25,7 @@ class Vote:
         status: its current status.
         relevant: the last status other than WORKER_LOST and RECOVERING.
         weight: weight of its worker, from the chain's score.
-        contribution: the result hash, when contributed.
+        contribution: the result hash, when contributed and not rejected.
         created_at: when the replicate was given out.
     """
 
@@ -54,7 +54,7 @@ def needs_more(trust: int, votes: Iterable[Vote], now: datetime, period: timedel
     groups: dict[Bytes32, int] = {}
     pending: list[int] = []
     for vote in votes:
-        if vote.relevant is ReplicateStatus.CONTRIBUTED and vote.contribution is not None:
+        if vote.contribution is not None:  # it counts on the chain, whatever became of its worker
             groups[vote.contribution] = groups.get(vote.contribution, 1) * vote.weight
         elif _is_pending(vote, now, period):
             pending.append(vote.weight)

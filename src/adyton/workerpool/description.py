@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from adyton.base.errors import AdytonError
+from adyton.base.jsontext import parse_json
 from adyton.base.types import ZERO_ADDRESS, Bytes32
 from adyton.chain import multiaddr, tags
 from adyton.chain.contracts import Hub, read_app, read_dataset
@@ -77,6 +78,15 @@ class DealDescription:
     def final_deadline(self) -> datetime:
         """When the task can only be claimed."""
         return _moment(self.deal.start_time) + FINAL_DEADLINE_RATIO * self.period
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the app's enclave reserves, as the app's owner wrote on the chain; 0 when it is not said."""
+        try:
+            heap = parse_json(self.app.mrenclave).get("heapSize", 0) if self.is_tee else 0
+        except (ValueError, AttributeError):
+            return 0
+        return heap if isinstance(heap, int) and not isinstance(heap, bool) and heap > 0 else 0
 
     @property
     def image(self) -> str:

@@ -213,6 +213,12 @@ def next_action(status: ReplicateStatus, cause: Cause | None, *, finalizes: bool
     return _NEXT.get(status, Action.PLEASE_CONTINUE)
 
 
+def gives_up(status: ReplicateStatus, cause: Cause | None) -> bool:
+    """Whether a replicate in this status, for this cause, contributes nothing any more, not even an error result."""
+    contributable = status in _CONTRIBUTABLE_CAUSES and next_action(status, cause, finalizes=False)
+    return status in HOPELESS or contributable is Action.PLEASE_ABORT
+
+
 def last_relevant(history: Iterable[ReplicateStatus]) -> ReplicateStatus:
     """The latest status that is neither WORKER_LOST nor RECOVERING; ``history`` is oldest first and not empty."""
     found = _S.CREATED

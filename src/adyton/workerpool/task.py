@@ -45,7 +45,7 @@ _FORWARD: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {
     _S.RUNNING: frozenset({_S.CONSENSUS_REACHED, _S.FINALIZED, _S.RUNNING_FAILED, _S.CONTRIBUTION_TIMEOUT}),
     _S.RUNNING_FAILED: frozenset({_S.FAILED}),
     _S.CONTRIBUTION_TIMEOUT: frozenset({_S.FAILED}),
-    _S.CONSENSUS_REACHED: frozenset({_S.AT_LEAST_ONE_REVEALED}),
+    _S.CONSENSUS_REACHED: frozenset({_S.AT_LEAST_ONE_REVEALED, _S.REOPENING}),
     _S.REOPENING: frozenset({_S.REOPENED, _S.REOPEN_FAILED}),
     _S.REOPENED: frozenset({_S.INITIALIZED}),
     _S.REOPEN_FAILED: frozenset({_S.FAILED}),
@@ -61,13 +61,20 @@ _FORWARD: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {
     _S.FAILED: frozenset(),
 }
 
-# The final deadline ends every status but the final ones and itself.
-TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {
-    status: targets | {_S.FINAL_DEADLINE_REACHED}
-    if status not in FINAL and status is not _S.FINAL_DEADLINE_REACHED
-    else targets
-    for status, targets in _FORWARD.items()
-}
+# A task that has consensus may be found finalized on the chain by another hand of the pool's owner.
+_CONSENSUS: Final = frozenset({_S.CONSENSUS_REACHED, _S.AT_LEAST_ONE_REVEALED, _S.RESULT_UPLOADING, _S.RESULT_UPLOADED})
+
+
+def _targets(status: TaskStatus) -> frozenset[TaskStatus]:
+    targets = _FORWARD[status]
+    if status in _CONSENSUS:
+        targets |= {_S.FINALIZING}
+    # The final deadline ends every status but the final ones and itself.
+    ends = status in FINAL or status is _S.FINAL_DEADLINE_REACHED
+    return targets if ends else targets | {_S.FINAL_DEADLINE_REACHED}
+
+
+TRANSITIONS: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = {status: _targets(status) for status in _S}
 
 # Statuses that only wait for the step to FAILED.
 FAILURES: Final = frozenset(
@@ -84,10 +91,10 @@ FAILURES: Final = frozenset(
 OPEN: Final = tuple(status for status in _S if status not in FINAL)
 SUPPLIED: Final = (_S.RUNNING, _S.INITIALIZED)  # in the order in which work is given out
 CONTRIBUTION_PHASE: Final = frozenset({_S.INITIALIZED, _S.RUNNING})
-REVEAL_PHASE: Final = frozenset(
-    {_S.CONSENSUS_REACHED, _S.AT_LEAST_ONE_REVEALED, _S.RESULT_UPLOADING, _S.RESULT_UPLOADED}
-)
+REVEAL_PHASE: Final = _CONSENSUS
 ENDING: Final = frozenset({_S.FINALIZING, _S.FINALIZED, _S.COMPLETED})
+# Where a task may be while the chain has its result already.
+FINALIZABLE: Final = CONTRIBUTION_PHASE | REVEAL_PHASE | {_S.FINALIZING, _S.FINALIZED}
 
 
 def ordinal(status: TaskStatus) -> int:

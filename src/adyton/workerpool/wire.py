@@ -53,7 +53,10 @@ class _Wire(BaseModel):
 
 
 class Registration(_Wire):
-    """A worker introduces itself; the wallet is the token's, whatever the body says."""
+    """A worker introduces itself; the wallet is the token's, whatever the body says.
+
+    ``memory_size`` in GiB, 0 when it is not said. ``categories`` is ours: those it takes, empty means all.
+    """
 
     name: Annotated[str, Field(max_length=100)]
     wallet_address: Annotated[str, Field(max_length=42)] = ""
@@ -64,6 +67,7 @@ class Registration(_Wire):
     gpu_enabled: bool = False
     tee_enabled: bool = False
     tdx_enabled: bool = False
+    categories: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=100)] = Field(default_factory=list)
 
 
 class PublicConfiguration(_Wire):

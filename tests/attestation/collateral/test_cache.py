@@ -263,7 +263,10 @@ class TestRefusals:
         [
             (lambda good: replace(good, tcb_info=good.tcb_info.replace('r":17', 'r":99')), "attestation.tcb.signature"),
             (lambda good: replace(good, qe_identity_signature=bytes(64)), "attestation.qe_identity.signature"),
-            (lambda good: replace(good, pck_crl=good.pck_crl[:-1] + b"\0"), "attestation.crl.signature"),
+            (
+                lambda good: replace(good, pck_crl=good.pck_crl[:-1] + bytes([good.pck_crl[-1] ^ 1])),
+                "attestation.crl.signature",
+            ),
         ],
         ids=["TCB info", "QE identity", "PCK CRL"],
     )

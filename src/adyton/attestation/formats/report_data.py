@@ -25,8 +25,11 @@ from adyton.base.errors import InputError
 
 # Purposes of this project's protocols; one protocol, one purpose.
 CAS_CONFIG: Final = "cas-config"  # a service enclave asks a CAS for its configuration
+CAS_KEYS: Final = "cas-enclave-key"  # a service enclave has a key of its own exchanged by a CAS
 CAS_SERVER: Final = "cas-server"  # a CAS proves itself to an enclave that connects to it
 CAS_ATTESTATION: Final = "cas-attestation"  # a CAS proves itself to anybody who asks for its evidence
+SMS_SERVER: Final = "sms-server"  # an SMS shows what it is to whoever connects to its TLS port
+SMS_ATTESTATION: Final = "sms-attestation"  # an SMS proves itself to who is about to give it a secret
 
 MIN_NONCE_BYTES: Final = 16
 MAX_NONCE_BYTES: Final = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,7 +12,13 @@ from adyton.attestation.dcap.quote_verdict import appraise_quote
 from adyton.attestation.errors import AttestationError, Finding, Outcome
 from adyton.attestation.formats.quote import parse_quote
 from adyton.attestation.policy import HealthPolicy
-from adyton.attestation.ratls.certificate import BINDING_CHECK, UNBOUND, open_key_bound_certificate
+from adyton.attestation.ratls.certificate import (
+    BINDING_CHECK,
+    UNBOUND,
+    OpenedCertificate,
+    open_certificate,
+    open_key_bound_certificate,
+)
 from adyton.attestation.ratls.forms import CertificateEvidence, read_certificate
 from adyton.attestation.verdict import Verdict
 
@@ -22,9 +29,26 @@ def appraise_certificate(der: bytes, collateral: Collateral, policy: HealthPolic
     Raises:
         AttestationError: the certificate carries nothing that could be judged; as :func:`read_certificate`.
     """
+    return _appraise(der, lambda: open_key_bound_certificate(der, now=now), collateral, policy, now)
+
+
+def appraise_fresh_certificate(
+    der: bytes, collateral: Collateral, policy: HealthPolicy, now: datetime, *, purpose: str, nonce: bytes
+) -> Verdict:
+    """Judge for a person what was made for this purpose and nonce: a protocol of this project's asks for all three.
+
+    Raises:
+        AttestationError: as :func:`appraise_certificate`.
+    """
+    return _appraise(der, lambda: open_certificate(der, purpose=purpose, nonce=nonce, now=now), collateral, policy, now)
+
+
+def _appraise(
+    der: bytes, opened: Callable[[], OpenedCertificate], collateral: Collateral, policy: HealthPolicy, now: datetime
+) -> Verdict:
     carried = read_certificate(der)
     try:
-        findings, error = open_key_bound_certificate(der, now=now).findings, None
+        findings, error = opened().findings, None
     except AttestationError as failure:
         findings, error = failure.findings, failure
     quoted = appraise_quote(carried.quote, collateral, policy, now)

@@ -16,14 +16,13 @@ from adyton.cli.adyton.options import State
 
 if TYPE_CHECKING:
     from adyton.base.auditfile import Verdict
-    from adyton.chain.auditanchor import Publication, PublishedHead
+    from adyton.chain.auditanchor import PublishedHead
 
 app = App(
     name="audit", help="The hash-chained logs of CAS and SMS: verify them offline, read them, publish their head."
 )
 
 _LOGS: Final = (("cas", "cas.db"), ("sms", "sms.sqlite3"), ("sms_debug", "sms.sqlite3"))  # folder, file
-_PUBLISHED: Final = "published-heads.json"
 _SHOWN: Final = 16  # characters of a hash in a table
 File = Annotated[Path | None, Parameter(help="Database file, as cas.db or sms.sqlite3. Default: all of --state.")]
 Rpc = Annotated[str, Parameter(name="--rpc", help="URL of a node. Default: of the network in --state.")]
@@ -45,25 +44,25 @@ def verify(
     rpc: Rpc = "",
     json_: Json = False,
 ) -> int:
-    """Follow the hash chain of a log from its beginning; exit status 0 whole, 1 not.
+    """Follow the hash chain of a log from its beginning; exit status 0 whole or empty, 1 not.
 
     Prints NUMBER:HASH of the last entry, or the first line that is not the one that was written. It needs no key and
     writes nothing; the service may be running. Who can write the file can make another whole chain, and who cuts off
     the end leaves one: note the head elsewhere, publish it ('adyton audit publish'), and compare (--from-chain).
     The CAS and the SMS compare by themselves, with what they keep encrypted, at every start.
     """
-    good = True
-    for path in _files(file, state):
-        verdict = _judge(path)
-        problems = [] if not verdict.bad_line else [f"line {verdict.bad_line}: {verdict.reason}"]
-        named = [*(transaction or []), *(_noted(path, verdict) if from_chain else [])]
-        if from_chain and not named:
-            problems.append(f"no head of this log is noted in {path.parent / _PUBLISHED}")
-        compared = _compare(path, verdict, named, publisher, _rpc_url(rpc, state) if named else "")
-        problems += [problem for _, problem in compared if problem]
-        good = good and not problems
-        _print_verdict(path, verdict, [found for found, problem in compared if not problem], problems, as_json=json_)
-    return 0 if good else 1
+    from adyton.cli.adyton.audit_compare import compare, compare_noted  # noqa: PLC0415
+    from adyton.cli.adyton.audit_report import Report  # noqa: PLC0415
+
+    reports = [Report(path, _judge(path)) for path in _files(file, state)]
+    stray = compare(reports, transaction or [], publisher, _rpc_url(rpc, state)) if transaction else []
+    if from_chain:
+        compare_noted(reports, publisher, _rpc_url(rpc, state))
+    for report in reports:
+        sys.stdout.write(report.document() if json_ else report.text())
+    for text in stray:
+        sys.stderr.write(f"adyton: {text}\n")
+    return 0 if all(report.good for report in reports) and not stray else 1
 
 
 @app.command
@@ -85,16 +84,26 @@ def show(
     """
     wanted = _Filter(code, event, session, _moment(since), _moment(until))
     good = True
-    for path in _files(file, state):
+    paths = _files(file, state)
+    for path in paths:
         verdict = _judge(path)
+        if len(paths) > 1:
+            sys.stderr.write(f"{path}:\n")
+        shown = 0
         for seq, values in _entries(path):
             if verdict.bad_line and seq >= verdict.bad_line:
                 break
             if wanted.takes(values):
-                sys.stdout.write(_line(seq, values, as_json=json_) + "\n")
+                sys.stdout.write(_line(seq, values, verdict.service, as_json=json_) + "\n")
+                shown += 1
         if verdict.bad_line:
             good = False
-            sys.stderr.write(f"{path}: line {verdict.bad_line}: {verdict.reason}; nothing after it is shown\n")
+            sys.stderr.write(
+                f"{path}: line {verdict.bad_line}: {verdict.reason}; nothing from there on is shown,"
+                " 'adyton audit verify' says what to do\n"
+            )
+        elif not shown:
+            sys.stderr.write(f"{path}: {'no entry matches' if verdict.head else 'nothing was recorded yet'}\n")
     return 0 if good else 1
 
 
@@ -112,19 +121,24 @@ def publish(
     From then on nobody can cut the log shorter or rewrite it up to there without everybody being able to see it:
     'adyton audit verify --from-chain' compares. The transaction is noted beside the log, in published-heads.json, and
     the printed NUMBER:HASH can be given to the CAS as ADYTON_CAS_AUDIT_ANCHOR, to be demanded at its next start.
+    Logs without an entry are left out. A log that is not whole stops the command before anything is published.
+
+    Exit status: 0 published; 1 not, or nothing is there to publish.
     """
     from adyton.chain import auditanchor  # noqa: PLC0415  # heavy
     from adyton.chain.rpc import Rpc as Node  # noqa: PLC0415
     from adyton.chain.tx import TxSender  # noqa: PLC0415
+    from adyton.cli.adyton.audit_compare import note  # noqa: PLC0415
 
+    heads = _heads(_files(file, state))
     signer = _open_wallet(wallet, passphrase_file)
     node = Node(_rpc_url(rpc, state))
     try:
         sender = TxSender(node, signer, node.chain_id())
-        for path in _files(file, state):
-            head = _head_of(path)
+        for path, head in heads:
             transaction = auditanchor.publish(sender, head)
-            _note(path, head, transaction)
+            note(path, head, transaction)
+            sys.stderr.write(f"{path}: entry {head.seq} published by {sender.address}\n")
             sys.stdout.write(f"{head.seq}:{head.hash} {transaction}\n")
     finally:
         node.close()
@@ -139,7 +153,7 @@ class _Filter:
 
     def takes(self, values: Mapping[str, Any]) -> bool:
         """Whether an entry is asked for."""
-        at = _moment(str(values.get("at", "")))
+        at = _recorded(str(values.get("at", "")))
         if self._code and not str(values.get("code", "")).startswith(self._code):
             return False
         if self._event and values.get("event") != self._event:
@@ -168,8 +182,8 @@ def _files(file: Path | None, state: Path | None) -> list[Path]:
 
 def _judge(path: Path) -> Verdict:
     from adyton.base.auditfile import check, read_lines  # noqa: PLC0415
-    from adyton.cas.tables import AUDIT_CHAIN  # noqa: PLC0415  # heavy
-    from adyton.sms.tables import audit_chain  # noqa: PLC0415
+    from adyton.cas.store.tables import AUDIT_CHAIN  # noqa: PLC0415  # heavy
+    from adyton.sms.store.tables import audit_chain  # noqa: PLC0415
 
     return check(read_lines(path), {"cas": AUDIT_CHAIN, "sms": audit_chain})
 
@@ -182,68 +196,9 @@ def _entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line.number, fields(line.entry)
 
 
-def _compare(path: Path, verdict: Verdict, transactions: list[str], publisher: str, rpc: str) -> list[tuple[str, str]]:
-    """For each published head: what it is, and what is wrong with it or nothing."""
-    from adyton.base.types import parse_address, parse_bytes32  # noqa: PLC0415
-    from adyton.chain.auditanchor import read_publication  # noqa: PLC0415
-    from adyton.chain.rpc import Rpc as Node  # noqa: PLC0415
-
-    if not transactions:
-        return []
-    wanted = parse_address(publisher) if publisher else ""
-    node, found = Node(rpc), []
-    try:
-        for transaction in transactions:
-            publication = read_publication(node, parse_bytes32(transaction))
-            what = f"{publication.head.seq}:{publication.head.hash} in block {publication.block}"
-            found.append((what, _problem(path, verdict, publication, wanted)))
-    finally:
-        node.close()
-    return found
-
-
-def _problem(path: Path, verdict: Verdict, publication: Publication, publisher: str) -> str:
-    head = publication.head
-    if publisher and publication.sender != publisher:
-        return f"the head in block {publication.block} was published by {publication.sender}, not by {publisher}"
-    if head.log != verdict.first:
-        return f"the head in block {publication.block} is of another log: it began with {head.log[:_SHOWN]}"
-    if verdict.head is None or verdict.head.seq < head.seq:
-        end = verdict.head.seq if verdict.head else 0
-        return f"the log ends with entry {end}, but entry {head.seq} was published in block {publication.block}"
-    from adyton.base.auditfile import read_lines  # noqa: PLC0415
-
-    entry = next((line.entry for line in read_lines(path) if line.number == head.seq), None)
-    if entry is None or entry.hash != head.hash:
-        return f"line {head.seq}: it is not the entry that was published in block {publication.block}"
-    return ""
-
-
-def _print_verdict(path: Path, verdict: Verdict, published: list[str], problems: list[str], *, as_json: bool) -> None:
-    head = f"{verdict.head.seq}:{verdict.head.hash}" if verdict.head else ""
+def _line(seq: int, values: Mapping[str, Any], service: str, *, as_json: bool) -> str:
     if as_json:
-        document = {
-            "file": str(path),
-            "service": verdict.service,
-            "whole": not problems,
-            "head": head,
-            "firstBadLine": verdict.bad_line or None,
-            "published": published,
-            "problems": problems,
-        }
-        sys.stdout.write(json.dumps(document) + "\n")
-        return
-    entries = verdict.head.seq if verdict.head else 0
-    word = "whole" if not problems else "NOT WHOLE"
-    sys.stdout.write(f"{path}: {word}, log of {verdict.service or 'nobody known'}, {entries} good entries\n")
-    for text in (f"head {head}" if head else "", *(f"published {each}" for each in published), *problems):
-        if text:
-            sys.stdout.write(f"  {text}\n")
-
-
-def _line(seq: int, values: Mapping[str, Any], *, as_json: bool) -> str:
-    if as_json:
-        return json.dumps({"seq": seq, **values})
+        return json.dumps({"log": service, "seq": seq, **values})
     rest = {name: value for name, value in values.items() if name not in ("at", "event", "outcome", "code")}
     words = [f"{name}={_short(name, str(value))}" for name, value in rest.items()]
     said = values.get("code") or values.get("outcome", "")
@@ -274,43 +229,38 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _head_of(path: Path) -> PublishedHead:
+def _recorded(text: str) -> datetime | None:
+    """The time of an entry; None where somebody wrote another one than a service does."""
+    try:
+        return _moment(text)
+    except InputError:
+        return None
+
+
+def _heads(paths: list[Path]) -> list[tuple[Path, PublishedHead]]:
+    """The heads of the logs that have one.
+
+    Raises:
+        InputError: a log is not whole, or none has an entry.
+    """
     from adyton.chain.auditanchor import PublishedHead  # noqa: PLC0415
 
-    verdict = _judge(path)
-    if verdict.bad_line or verdict.head is None:
-        raise InputError(
-            f"{path}: line {verdict.bad_line}: {verdict.reason}" if verdict.bad_line else f"{path} has no entry",
-            code="audit.publish.broken",
-            hint="only a whole log is published",
-        )
-    return PublishedHead(verdict.first, verdict.head.seq, verdict.head.hash)
-
-
-def _note(path: Path, head: PublishedHead, transaction: str) -> None:
-    """Remember the transaction; what it says is on chain, so the note need not be believed."""
-    from adyton.base.files import write_atomic  # noqa: PLC0415
-
-    notes = [*_notes(path), {"log": head.log, "seq": head.seq, "hash": head.hash, "transaction": transaction}]
-    write_atomic(path.parent / _PUBLISHED, json.dumps(notes, indent=2).encode() + b"\n")
-
-
-def _notes(path: Path) -> list[dict[str, Any]]:
-    file = path.parent / _PUBLISHED
-    if not file.exists():
-        return []
-    try:
-        notes = json.loads(file.read_text(encoding="utf-8"))
-        whole = all(isinstance(note["transaction"], str) and isinstance(note["log"], str) for note in notes)
-    except (OSError, ValueError, TypeError, KeyError):
-        whole, notes = False, []
-    if not whole:
-        raise InputError(f"{file} is damaged", code="audit.notes", hint="name the transactions with --transaction")
-    return list(notes)
-
-
-def _noted(path: Path, verdict: Verdict) -> list[str]:
-    return [str(note["transaction"]) for note in _notes(path) if note["log"] == verdict.first]
+    heads = []
+    for path in paths:
+        verdict = _judge(path)
+        if verdict.bad_line:
+            raise InputError(
+                f"{path}: line {verdict.bad_line}: {verdict.reason}",
+                code="audit.publish.broken",
+                hint="only a whole log is published; 'adyton audit verify' says what to do",
+            )
+        if verdict.head is None:
+            sys.stderr.write(f"{path}: nothing was recorded yet, so there is nothing to publish\n")
+            continue
+        heads.append((path, PublishedHead(verdict.first, verdict.head.seq, verdict.head.hash)))
+    if not heads:
+        raise InputError("no log has an entry", code="audit.publish.empty", hint="publish once something was recorded")
+    return heads
 
 
 def _rpc_url(given: str, state: Path | None) -> str:
@@ -324,6 +274,13 @@ def _open_wallet(file: Path, passphrase_file: Path | None) -> Any:  # noqa: ANN4
     from adyton.base.secret import Secret  # noqa: PLC0415
     from adyton.cli.signing import read_passphrase  # noqa: PLC0415
     from adyton.sdk.wallets import WalletSelection, find  # noqa: PLC0415
+
+    if not file.is_file():
+        raise InputError(
+            f"{file} does not exist",
+            code="audit.wallet.absent",
+            hint="name the wallet of who publishes with --wallet; 'iexec wallet create' makes one",
+        )
 
     def ask(name: str) -> Secret[str]:
         if passphrase_file is not None:

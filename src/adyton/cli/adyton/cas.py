@@ -21,11 +21,38 @@ from adyton.cli.adyton.options import State
 
 if TYPE_CHECKING:
     from adyton.attestation.policy import QuotePolicy
-    from adyton.cas.client import AttestedCas, SessionClient, SessionInfo
+    from adyton.cas.client.answers import SessionInfo
+    from adyton.cas.client.owners import SessionClient
+    from adyton.cas.client.proof import AttestedCas
 
 app = App(name="cas", help="Verify a CAS, and keep sessions in it: which enclaves get which secrets.")
 session = App(name="session", help="Check session documents, create and update sessions, show and list one's own.")
 app.command(session)
+
+_UPGRADE = """Approve, as one of those whom a session names, the enclave that may take the place of its current one.
+
+It takes effect with the successor's first start, once as many approved the same; from then on its predecessor is
+refused for good. Until then you can take your approval back, or give it to another successor or choice. With --carry
+the successor can read all that the present enclave keeps: approve only what you built yourself from source that you
+read, and whose manifest names the same approvers ('adyton enclave inspect'). docs/operations.md, "Releasing a new SMS".
+
+For example:
+
+    adyton cas session upgrade adyton-sms-production --successor 3f…64 hex digits… --carry --identity ann
+"""
+_IDENTITY = """Print the key hash by which a CAS knows you: what access policies and lists of approvers name.
+
+The key is made where there is none. Keep a copy of the folder: nobody can give you another key with this hash.
+"""
+_UPGRADE_SMS = """Build the SMS of a running network anew from the source as it is now, and say how to have it approved.
+
+Only for a network that was first started with 'adyton up --sms-approver'. The new images lie beside the present ones,
+and nothing changes before enough approvers said so and the network was started again: 'adyton down', then 'adyton up'
+takes up what is approved.
+"""
+session.command("adyton.cli.adyton.successors:upgrade", name="upgrade", help=_UPGRADE)
+app.command("adyton.cli.adyton.successors:identity", name="identity", help=_IDENTITY)
+app.command("adyton.cli.adyton.successors:upgrade_sms", name="upgrade-sms", help=_UPGRADE_SMS)
 
 Json = Annotated[bool, Parameter(name="--json", help="Print one JSON object, whatever happens.", negative=())]
 File = Annotated[Path, Parameter(**STDIN_ALLOWED, help="The session document, YAML or JSON; '-' reads standard input.")]
@@ -98,7 +125,9 @@ def attest(
 
     def judge() -> dict[str, Any]:
         from adyton.base.files import write_atomic  # noqa: PLC0415  # heavy, as all that follow
-        from adyton.cas.client import DEFAULT_REST_PORT, attest_cas, host_port, tcp  # noqa: PLC0415
+        from adyton.cas.client.owners import DEFAULT_REST_PORT  # noqa: PLC0415
+        from adyton.cas.client.proof import attest_cas  # noqa: PLC0415
+        from adyton.cas.client.tls import host_port, tcp  # noqa: PLC0415
 
         address, policy = _target(url, accepted)
         found = attest_cas(tcp(*host_port(address, DEFAULT_REST_PORT)), policy)
@@ -151,7 +180,7 @@ def update(
     def do() -> dict[str, Any]:
         document = read_input(file, _limit(), "the session document")
         if predecessor is not None:
-            from adyton.cas.operator import with_predecessor  # noqa: PLC0415
+            from adyton.cas.client.operator import with_predecessor  # noqa: PLC0415
 
             document = with_predecessor(document, predecessor)
         if _read_session(document).predecessor is None:
@@ -170,13 +199,17 @@ def update(
 def show(name: str, /, *, owner: Owner = _OWNER, as_json: Json = False) -> int:
     """Print a session, without the values of its secrets, as YAML; its hash and creator are comments at the top.
 
-    Only who its access_policy lets read it can; to all others it looks as if there were none.
+    Of one with an upgrade policy the comments also say which enclave is current, how it came to that, and who approved
+    what comes next. Only who its access_policy lets read it, and its approvers can; to all others it looks as if there
+    were none.
     """
 
     def do() -> dict[str, Any]:
         with _client(owner) as client:
             info = client.show(name)
-        return {**_stored(info), "salt": info.salt, "creator": info.creator, "document": dict(info.document or {})}
+        line = {} if info.line is None else {"line": dict(info.line)}
+        more = {"salt": info.salt, "creator": info.creator, "document": dict(info.document or {})}
+        return {**_stored(info), **more, **line}
 
     return _answer(do, _show_document, as_json=as_json)
 
@@ -212,7 +245,7 @@ def check(file: File, *, as_json: Json = False) -> int:
 
 def _target(url: str | None, accepted: Accepted) -> tuple[str, QuotePolicy]:
     """Address of the CAS, and who may be it: what the options say, and for the network's CAS what its file says."""
-    from adyton.cas.operator import cas_policy  # noqa: PLC0415
+    from adyton.cas.client.operator import cas_policy  # noqa: PLC0415
     from adyton.devnet.network import Network  # noqa: PLC0415
     from adyton.devnet.paths import NetworkPaths  # noqa: PLC0415
 
@@ -239,7 +272,7 @@ def _target(url: str | None, accepted: Accepted) -> tuple[str, QuotePolicy]:
 @contextmanager
 def _client(owner: Owner) -> Iterator[SessionClient]:
     """The client of a CAS that was verified for this command."""
-    from adyton.cas.operator import enter  # noqa: PLC0415
+    from adyton.cas.client.operator import enter  # noqa: PLC0415
     from adyton.devnet.paths import NetworkPaths  # noqa: PLC0415
 
     address, policy = _target(owner.cas, owner)
@@ -252,7 +285,7 @@ def _client(owner: Owner) -> Iterator[SessionClient]:
 
 
 def _limit() -> int:
-    from adyton.cas.yamltree import MAX_BYTES  # noqa: PLC0415
+    from adyton.cas.language.yamltree import MAX_BYTES  # noqa: PLC0415
 
     return MAX_BYTES
 
@@ -264,7 +297,7 @@ def _checked(file: Path) -> bytes:
 
 
 def _read_session(document: bytes) -> Any:  # noqa: ANN401  # a Session, whose import is heavy
-    from adyton.cas.operator import check_session  # noqa: PLC0415
+    from adyton.cas.client.operator import check_session  # noqa: PLC0415
 
     return check_session(document)
 
@@ -331,11 +364,13 @@ def _show_list(found: dict[str, Any]) -> None:
 def _show_document(found: dict[str, Any]) -> None:
     import yaml  # noqa: PLC0415
 
+    from adyton.cli.adyton.successors import line_text  # noqa: PLC0415
     from adyton.cli.adyton.verdict_report import write_out  # noqa: PLC0415
 
     head = [f"# {name}: {found[name]}" for name in ("hash", "version", "salt", "creator")]
     text = yaml.safe_dump(found["document"], sort_keys=False, allow_unicode=False)
-    _write_lines(write_out, [*head, *text.splitlines()])
+    line = line_text(found["line"]) if "line" in found else []
+    _write_lines(write_out, [*head, *(f"# {each}" for each in line), *text.splitlines()])
 
 
 def _write_lines(write_out: Callable[[str], None], lines: Sequence[str]) -> None:

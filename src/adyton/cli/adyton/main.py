@@ -31,6 +31,7 @@ _VERBS = (
     ("evidence", "adyton.cli.adyton.evidence:app", "Read and judge evidence: SGX, TDX, SEV-SNP, Nitro, any form."),
     ("collateral", "adyton.cli.adyton.collateral:app", "Carry what judging needs to hosts without a network."),
     ("cas", "adyton.cli.adyton.cas:app", "Verify a CAS, and keep sessions in it: who gets which secrets."),
+    ("sms", "adyton.cli.adyton.sms:app", "Verify an SMS before anybody gives it a secret."),
     ("audit", "adyton.cli.adyton.audit:app", "The logs of CAS and SMS: verify them offline, read, publish their head."),
     ("keys", "adyton.cli.adyton.keys:app", "Exchange the keys of running services."),
     ("platform", "adyton.cli.adyton.platform:app", "Change the simulated machine, to see what sealed data survives."),

@@ -11,13 +11,14 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from adyton.attestation.formats.sgx import REPORT_DATA_BYTES, KeyRequest, TargetInfo
-from adyton.base.errors import AdytonError, InputError
+from adyton.attestation.formats.sgx import KeyRequest
+from adyton.base.errors import AdytonError
 from adyton.base.log import get_logger
 from adyton.platform import framing
 from adyton.platform.client import error_message
 from adyton.platform.framing import FramingError, Receiver
 from adyton.platform.protocol import Platform
+from adyton.platform.requests import answer_evidence, read_hex
 from adyton.platform.simulated.membership import Enclosure, StrangerError, TracedError
 
 _log = get_logger("platform.channel")
@@ -57,31 +58,9 @@ def _answer(enclave: Platform, startup: Mapping[str, Any], request: Mapping[str,
         match request:
             case {"op": "startup", **rest} if not rest:
                 return {"startup": dict(startup)}
-            case {"op": "quote", "report_data": str(data), **rest} if not rest:
-                return {"value": enclave.quote(_report_data(data)).hex()}
-            case {"op": "report", "target_info": str(target), "report_data": str(data), **rest} if not rest:
-                return {"value": enclave.report(TargetInfo.parse(_hex(target)), _report_data(data)).hex()}
             case {"op": "seal_key", "request": str(key), **rest} if not rest:
-                return {"value": enclave.seal_key(KeyRequest.parse(_hex(key))).reveal().hex()}
-            case {"op": "identity", **rest} if not rest:
-                return {"value": enclave.identity().to_bytes().hex()}
-        raise InputError("the platform knows no such request", code="platform.channel.request")
+                return {"value": enclave.seal_key(KeyRequest.parse(read_hex(key))).reveal().hex()}
+        return answer_evidence(enclave, request)
     except AdytonError as error:
         _log.info("request refused", code=error.code, detail=error.message)
         return error_message(error)
-
-
-def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise InputError("a value is not hex text", code="platform.channel.request") from error
-
-
-def _report_data(text: str) -> bytes:
-    data = _hex(text)
-    if len(data) != REPORT_DATA_BYTES:
-        raise InputError(
-            f"report data has {REPORT_DATA_BYTES} bytes, not {len(data)}", code="platform.channel.report_data"
-        )
-    return data

@@ -25,7 +25,8 @@ from prometheus_client.registry import Collector
 from adyton import __version__
 from adyton.base.types import parse_address, parse_bytes32
 from adyton.web.app import new_app
-from adyton.workerpool.scheduler.service import LogAccessError, Scheduler
+from adyton.workerpool.scheduler.feedback import LogAccessError
+from adyton.workerpool.scheduler.service import Scheduler
 from adyton.workerpool.scheduler.settings import SchedulerSettings
 from adyton.workerpool.scheduler.worker_api import worker_router
 from adyton.workerpool.wire import PublicConfiguration
@@ -78,17 +79,17 @@ def _log_routes(router: APIRouter, service: Scheduler) -> None:
     @router.get("/tasks/logs/challenge")
     def logs_challenge(address: str, chainId: str | None = None) -> dict[str, Any]:  # noqa: ARG001, N803
         # Official clients also send the chain's id; this scheduler serves one chain only.
-        return service.logs_challenge(parse_address(address)).to_json()
+        return service.feedback.challenge(parse_address(address)).to_json()
 
     @router.get("/tasks/{task_id}/logs")
     def logs(task_id: str, authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
         task = parse_bytes32(task_id)
-        return {"chainTaskId": task, "computeLogsList": service.logs(task, authorization)}
+        return {"chainTaskId": task, "computeLogsList": service.feedback.logs(task, authorization)}
 
     @router.get("/tasks/{task_id}/replicates/{wallet}/logs")
     def replicate_logs(task_id: str, wallet: str, authorization: Annotated[str, Header()] = "") -> dict[str, str]:
         owner = parse_address(wallet)
-        for entry in service.logs(parse_bytes32(task_id), authorization):
+        for entry in service.feedback.logs(parse_bytes32(task_id), authorization):
             if entry["walletAddress"] == owner:
                 return entry
         raise LogAccessError("there are no logs", 404)

@@ -17,9 +17,16 @@ class Bell:
         self._condition = threading.Condition()
         self._rings = 0
         self._closed = False
+        self.relay: Callable[[], None] | None = None  # told of every ring, to pass it on to other processes
 
     def ring(self) -> None:
-        """Wake everyone who waits."""
+        """Wake everyone who waits, here and wherever the relay leads."""
+        self.ring_here()
+        if self.relay is not None:
+            self.relay()
+
+    def ring_here(self) -> None:
+        """Wake everyone who waits in this process."""
         with self._condition:
             self._rings += 1
             self._condition.notify_all()

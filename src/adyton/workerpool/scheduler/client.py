@@ -101,14 +101,15 @@ class WorkerSession:
         """Tasks that the scheduler believes the worker computes."""
         return list(self._call("GET", "/workers/computing").json())
 
-    def available(self, block_number: int) -> Assignment | None:
+    def available(self, block_number: int, wait_s: float = LONG_POLL_S) -> Assignment | None:
         """Wait for a task; None when there was none in time."""
-        answer = self._call("GET", f"/replicates/available?blockNumber={block_number}", long=True)
+        path = f"/replicates/available?blockNumber={block_number}&wait={wait_s:g}"
+        answer = self._call("GET", path, long=True)
         return None if answer.status_code == 204 else _checked(Assignment, answer.json())
 
-    def notifications(self, after: int) -> list[TaskNotification]:
+    def notifications(self, after: int, wait_s: float = LONG_POLL_S) -> list[TaskNotification]:
         """Acknowledge everything up to ``after`` and wait for more; empty when there was none in time."""
-        answer = self._call("GET", f"/replicates/notifications?after={after}", long=True)
+        answer = self._call("GET", f"/replicates/notifications?after={after}&wait={wait_s:g}", long=True)
         return _list(answer.json())
 
     def interrupted(self, block_number: int) -> list[TaskNotification]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from adyton.base.types import Address, Bytes32, from_hex
+from adyton.base.errors import InputError, UnavailableError
+from adyton.base.types import ZERO_BYTES32, Address, Bytes32, from_hex, parse_bytes32
 from adyton.chain.events import TOPICS
 from adyton.chain.models import Contribution, ContributionStatus, Task
-from adyton.chain.rpc import Log, Receipt
+from adyton.chain.rpc import Block, Log, Receipt
 from adyton.workerpool.access import ChainAccess
 from adyton.workerpool.consensus import worker_weight
+from adyton.workerpool.scheduler.dealbook import Checkpoint
+from adyton.workerpool.scheduler.owner import PoolOwner
 
 SCHEDULER_NOTICE: Final = TOPICS["SchedulerNotice"]
 TASK_INITIALIZE: Final = TOPICS["TaskInitialize"]
@@ -20,15 +24,25 @@ class OnChain:
     """Reads and transactions of the pool's owner.
 
     Args:
-        access: node, hub and the owner's account.
+        access: node, hub and the scheduler's account.
+        owner: who owns the pool.
     """
 
-    def __init__(self, access: ChainAccess) -> None:
+    def __init__(self, access: ChainAccess, owner: PoolOwner) -> None:
         self._access = access
+        self._owner = owner
 
     def task(self, task_id: Bytes32) -> Task | None:
         """The task as the chain has it."""
         return self._access.hub.view_task(task_id)
+
+    def tasks(self, task_ids: Sequence[Bytes32]) -> dict[Bytes32, Task | None]:
+        """Several tasks in one request."""
+        return dict(zip(task_ids, self._access.hub.view_tasks(task_ids), strict=True))
+
+    def has_deal(self, deal_id: Bytes32) -> bool:
+        """Whether the deal is part of the chain."""
+        return self._access.hub.view_deal(deal_id) is not None
 
     def contribution(self, task_id: Bytes32, worker: Address) -> Contribution:
         """A worker's contribution."""
@@ -57,9 +71,21 @@ class OnChain:
         return self._access.sender.send(self._access.hub.address, self._access.hub.initialize(deal_id, index))
 
     def finalize(self, task_id: Bytes32, result_link: str, callback_data: str) -> Receipt:
-        """Finalize a revealed task; errors as :meth:`initialize`."""
+        """Finalize a revealed task as the pool's owner; errors as :meth:`initialize`."""
         callback = from_hex(callback_data) if callback_data else b""
-        calldata = self._access.hub.finalize(task_id, result_link.encode(), callback)
+        return self._owner.send(self._access.hub.finalize(task_id, result_link.encode(), callback))
+
+    def reopen(self, task_id: Bytes32) -> Receipt:
+        """Let others contribute to a task that nobody revealed, as the pool's owner; errors as :meth:`initialize`."""
+        return self._owner.send(self._access.hub.reopen(task_id))
+
+    def claim(self, task_id: Bytes32) -> Receipt:
+        """Give the requester its money back after the final deadline; errors as :meth:`initialize`."""
+        return self._access.sender.send(self._access.hub.address, self._access.hub.claim(task_id))
+
+    def initialize_and_claim(self, deal_id: Bytes32, index: int) -> Receipt:
+        """Like :meth:`claim`, of a task that nobody initialized."""
+        calldata = self._access.hub.initialize_and_claim_array([deal_id], [index])
         return self._access.sender.send(self._access.hub.address, calldata)
 
     def event_block(
@@ -72,15 +98,72 @@ class OnChain:
         found = self._access.rpc.logs(self._access.hub.address, topics, from_block, "latest")
         return found[0] if found else None
 
-    def notices(self, pool: Address, from_block: int, to_block: int) -> list[tuple[Bytes32, int]]:
-        """Deals of the pool in a range of blocks, with their blocks."""
-        topics = [SCHEDULER_NOTICE, address_topic(pool)]
-        logs = self._access.rpc.logs(self._access.hub.address, topics, from_block, to_block)
-        return [(Bytes32("0x" + log.data[:32].hex()), log.block_number) for log in logs]
+    def notices(
+        self, pool: Address, from_block: int, to_block: int, standing: Checkpoint | None
+    ) -> tuple[list[tuple[Bytes32, int]], Checkpoint] | None:
+        """Deals of the pool in a range of blocks, with their blocks, and the range's last block.
+
+        The query is in one request with a look at the block before and the last one, so that a node of another branch,
+        or one that has not seen the range yet, cannot answer unnoticed.
+
+        Returns:
+            None when the chain is not the one of ``standing``, or has not so many blocks.
+
+        Raises:
+            UnavailableError: the node does not answer.
+        """
+        query = {
+            "address": self._access.hub.address,
+            "topics": [SCHEDULER_NOTICE, address_topic(pool)],
+            "fromBlock": hex(from_block),
+            "toBlock": hex(to_block),
+        }
+        before = 0 if standing is None else standing.number
+        first, logs, last = self._access.rpc.batch(
+            [
+                ("eth_getBlockByNumber", [hex(before), False]),
+                ("eth_getLogs", [query]),
+                ("eth_getBlockByNumber", [hex(to_block), False]),
+            ]
+        )
+        if not first or not last or (standing is not None and first.get("hash") != standing.hash):
+            return None
+        try:
+            found = [(parse_bytes32(log["data"][:66]), int(log["blockNumber"], 16)) for log in logs]
+            return found, Checkpoint(to_block, parse_bytes32(last["hash"]))
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise UnavailableError("the node's logs are malformed", code="chain.rpc.unavailable") from error
+
+    def first_standing(self, checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+        """The first of some checkpoints that is a block of the node's chain."""
+        for begin, end in ((0, 1), (1, len(checkpoints))):  # mostly the first is
+            part = checkpoints[begin:end]
+            blocks = self._access.rpc.batch([("eth_getBlockByNumber", [hex(each.number), False]) for each in part])
+            for each, block in zip(part, blocks, strict=True):
+                if block and block.get("hash") == each.hash:
+                    return each
+        return None
+
+    def now(self) -> tuple[Block, float]:
+        """The newest block, and the time that the next one would have now, seconds of Unix time."""
+        blocks = [("eth_getBlockByNumber", ["latest", False]), ("eth_getBlockByNumber", ["pending", False])]
+        latest, pending = self._access.rpc.batch_outcomes(blocks)
+        head = _block(latest)
+        # Not every node has a pending block.
+        return head, float(max(_block(pending).timestamp if isinstance(pending, dict) else 0, head.timestamp))
 
     def head(self) -> int:
         """The newest block's number."""
         return self._access.rpc.block_number()
+
+
+def _block(found: Any) -> Block:  # noqa: ANN401  # JSON
+    try:
+        return Block(
+            int(found["number"], 16), parse_bytes32(found["hash"] or ZERO_BYTES32), int(found["timestamp"], 16)
+        )
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise UnavailableError("the node's block is malformed", code="chain.rpc.unavailable") from error
 
 
 def address_topic(address: Address) -> Bytes32:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from adyton.base.types import Address
+from adyton.chain.models import Task
 from adyton.workerpool import task as tasks
 from adyton.workerpool.actions import AbortCause, Action
-from adyton.workerpool.replicate import BEFORE_CONTRIBUTING, FINAL, ReplicateStatus
-from adyton.workerpool.scheduler.filling import fill
+from adyton.workerpool.replicate import BEFORE_CONTRIBUTING, FINAL, TRANSITIONS, ReplicateStatus
 from adyton.workerpool.scheduler.onchain import OnChain
+from adyton.workerpool.scheduler.reconcile import Reconciler
 from adyton.workerpool.scheduler.state import PoolState, Replicate, TaskState
 from adyton.workerpool.scheduler.supply import Supply
 from adyton.workerpool.scheduler.updates import StatusUpdates
@@ -35,6 +36,7 @@ class Situation:
     revealed: bool
     uploaded: bool
     consensus: bool
+    finalizes: bool = False
 
 
 def decide(situation: Situation) -> tuple[Action, AbortCause | None] | None:
@@ -55,6 +57,8 @@ def decide(situation: Situation) -> tuple[Action, AbortCause | None] | None:
 def _contribution(situation: Situation) -> tuple[Action, None] | None:
     if situation.contributed:
         return (Action.PLEASE_REVEAL if situation.consensus else Action.PLEASE_WAIT), None
+    if situation.relevant is _S.COMPUTED and situation.finalizes:
+        return Action.PLEASE_CONTRIBUTE_AND_FINALIZE, None
     if situation.relevant in BEFORE_CONTRIBUTING or situation.relevant is _S.CONTRIBUTING:
         return Action.PLEASE_CONTRIBUTE, None
     if situation.relevant is _S.CONTRIBUTE_AND_FINALIZE_ONGOING:
@@ -78,16 +82,25 @@ class Recovery:
     Args:
         state: journals.
         onchain: the chain.
+        reconciler: enters what the chain has.
         updates: knows whether a result is uploaded.
         supply: signs fresh authorizations.
         queue: is asked to look at tasks whose history was completed.
     """
 
     def __init__(
-        self, state: PoolState, onchain: OnChain, updates: StatusUpdates, supply: Supply, queue: WorkQueue
+        self,
+        *,
+        state: PoolState,
+        onchain: OnChain,
+        reconciler: Reconciler,
+        updates: StatusUpdates,
+        supply: Supply,
+        queue: WorkQueue,
     ) -> None:
         self._state = state
         self._onchain = onchain
+        self._reconciler = reconciler
         self._updates = updates
         self._supply = supply
         self._queue = queue
@@ -109,23 +122,27 @@ class Recovery:
         return found
 
     def _resume(self, task: TaskState, replicate: Replicate) -> TaskNotification | None:
-        replicate = self._catch_up(task, replicate)
         chain_task = self._onchain.task(task.id)
+        replicate = self._catch_up(task, chain_task, replicate)
         situation = Situation(
             task=task.status,
             relevant=replicate.relevant,
-            contributed=replicate.has(_S.CONTRIBUTED),
+            contributed=replicate.contribution is not None and replicate.has(_S.CONTRIBUTED),
             revealed=replicate.has(_S.REVEALED),
             uploaded=replicate.has(_S.RESULT_UPLOADED),
             consensus=chain_task is not None and chain_task.consensus_value == replicate.contribution,
+            finalizes=task.finalizes,
         )
         decision = decide(situation)
         if decision is None:
             return None
         action, abort_cause = decision
-        # One that never started keeps its status: the machine has no way from RECOVERING to STARTING.
-        settled = replicate.status in {_S.RECOVERING, _S.CREATED}
-        if not settled and action not in {Action.PLEASE_ABORT, Action.PLEASE_WAIT}:
+        # One that never started keeps its status: the machine has no way from RECOVERING to STARTING. One that was
+        # lost is found again, also when it only has to wait.
+        restarts = action not in {Action.PLEASE_ABORT, Action.PLEASE_WAIT}
+        found = replicate.status is _S.WORKER_LOST and action is not Action.PLEASE_ABORT
+        started = replicate.relevant is not _S.CREATED
+        if started and (restarts or found) and _S.RECOVERING in TRANSITIONS[replicate.status]:
             self._state.move(replicate, _S.RECOVERING)
         self._queue.request(task.id)
         return TaskNotification(
@@ -141,11 +158,10 @@ class Recovery:
             task_abort_cause=abort_cause,
         )
 
-    def _catch_up(self, task: TaskState, replicate: Replicate) -> Replicate:
-        if replicate.relevant is _S.CONTRIBUTING and self._onchain.has_contributed(task.id, replicate.wallet):
-            replicate = fill(self._state, self._onchain, replicate, _S.CONTRIBUTED)
-        if replicate.relevant is _S.REVEALING and self._onchain.has_revealed(task.id, replicate.wallet):
-            replicate = fill(self._state, self._onchain, replicate, _S.REVEALED)
+    def _catch_up(self, task: TaskState, chain_task: Task | None, replicate: Replicate) -> Replicate:
+        if chain_task is not None and replicate.wallet in chain_task.contributors:
+            self._reconciler.catch_up(task, chain_task)
+            replicate = self._state.replicate(task.id, replicate.wallet) or replicate
         if replicate.relevant is _S.RESULT_UPLOADING and self._updates.is_uploaded(task):
-            replicate = fill(self._state, self._onchain, replicate, _S.RESULT_UPLOADED)
+            replicate = self._reconciler.fill(replicate, _S.RESULT_UPLOADED)
         return replicate

@@ -1,4 +1,4 @@
-"""What the scheduler stores beside its two journals: deals seen, replicates of tasks, workers, notifications, logs."""
+"""What the scheduler stores beside its journals: replicates of tasks, claims, workers, notifications, logs."""
 
 from __future__ import annotations
 
@@ -18,26 +18,17 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     delete,
-    func,
     insert,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
+from adyton.base.db import insert_if_absent
 from adyton.base.types import Address, Bytes32, parse_address, parse_bytes32
 
 _META = MetaData()
 
-_CURSOR = Table("scheduler_cursor", _META, Column("name", String(32), primary_key=True), Column("value", Integer))
-_DEAL = Table(
-    "scheduler_deal",
-    _META,
-    Column("id", String(66), primary_key=True),
-    Column("block", Integer, nullable=False),
-    Column("status", String(16), nullable=False, index=True),
-    Column("reason", Text, nullable=False),
-)
 _REPLICATE = Table(
     "scheduler_replicate",
     _META,
@@ -74,9 +65,15 @@ _LOG = Table(
     Column("expires", String(40), nullable=False),
 )
 
-PENDING = "PENDING"  # seen, not readable yet
-ACCEPTED = "ACCEPTED"  # its tasks are in the journal
-REJECTED = "REJECTED"  # never to be run; reason says why
+_CLAIM = Table(
+    "scheduler_claim",
+    _META,
+    Column("task_id", String(66), primary_key=True),
+    Column("deal_id", String(66), nullable=False),
+    Column("task_index", Integer, nullable=False),
+    Column("due", String(40), nullable=False, index=True),
+    Column("tries", Integer, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +90,15 @@ class WorkerRecord:
         return 1 if self.body.get("gpuEnabled") else int(self.body.get("cpuNb", 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A failed task whose money is still locked."""
+
+    task_id: Bytes32
+    deal_id: Bytes32
+    index: int
+
+
 class SchedulerRepo:
     """The scheduler's tables.
 
@@ -104,51 +110,12 @@ class SchedulerRepo:
         self._engine = engine
         _META.create_all(engine)
 
-    # -- deals --------------------------------------------------------------------------------------------------
-
-    def cursor(self) -> int | None:
-        """The last block whose notices are all recorded."""
-        with self._engine.connect() as db:
-            value = db.execute(select(_CURSOR.c.value).where(_CURSOR.c.name == "blocks")).scalar_one_or_none()
-        return None if value is None else int(value)
-
-    def record_notices(self, deals: list[tuple[Bytes32, int]], block: int) -> None:
-        """Record the deals seen up to ``block`` and move the cursor there, in one transaction; repeats are harmless."""
-        with self._engine.begin() as db:
-            for deal_id, at in deals:
-                if db.execute(select(_DEAL.c.id).where(_DEAL.c.id == deal_id)).one_or_none() is None:
-                    db.execute(insert(_DEAL).values(id=deal_id, block=at, status=PENDING, reason=""))
-            moved = db.execute(update(_CURSOR).where(_CURSOR.c.name == "blocks").values(value=block))
-            if moved.rowcount == 0:
-                db.execute(insert(_CURSOR).values(name="blocks", value=block))
-
-    def pending_deals(self) -> list[tuple[Bytes32, int]]:
-        """Deals whose tasks are not made yet, with their blocks, oldest first."""
-        with self._engine.connect() as db:
-            rows = db.execute(select(_DEAL).where(_DEAL.c.status == PENDING).order_by(_DEAL.c.block)).all()
-        return [(parse_bytes32(row.id), row.block) for row in rows]
-
-    def settle_deal(self, deal_id: Bytes32, status: str, reason: str = "") -> None:
-        """Close a pending deal."""
-        with self._engine.begin() as db:
-            db.execute(update(_DEAL).where(_DEAL.c.id == deal_id).values(status=status, reason=reason))
-
-    def deal_counts(self) -> tuple[int, int, int]:
-        """Deals seen, deals accepted, block of the newest deal."""
-        with self._engine.connect() as db:
-            seen, newest = db.execute(select(func.count(), func.max(_DEAL.c.block))).one()
-            accepted = db.execute(select(func.count()).where(_DEAL.c.status == ACCEPTED)).scalar_one()
-        return int(seen), int(accepted), int(newest or 0)
-
     # -- replicates ---------------------------------------------------------------------------------------------
 
     def link_replicate(self, task_id: Bytes32, wallet: Address) -> None:
         """Remember that ``wallet`` has a replicate of the task."""
-        try:
-            with self._engine.begin() as db:
-                db.execute(insert(_REPLICATE).values(task_id=task_id, wallet=wallet, open=1))
-        except IntegrityError:
-            return
+        with self._engine.begin() as db:
+            insert_if_absent(db, _REPLICATE, {"task_id": task_id, "wallet": wallet, "open": 1})
 
     def replicate_wallets(self, task_id: Bytes32) -> list[Address]:
         """Workers that have a replicate of the task."""
@@ -167,14 +134,41 @@ class SchedulerRepo:
         with self._engine.begin() as db:
             db.execute(update(_REPLICATE).where(_REPLICATE.c.task_id == task_id).values(open=0))
 
+    # -- claims -------------------------------------------------------------------------------------------------
+
+    def add_claim(self, task_id: Bytes32, deal_id: str, index: int, due: datetime) -> None:
+        """A failed task is to be claimed at ``due``; a repeat is harmless."""
+        values = {"task_id": task_id, "deal_id": deal_id, "task_index": index, "due": due.isoformat(), "tries": 0}
+        with self._engine.begin() as db:
+            insert_if_absent(db, _CLAIM, values)
+
+    def due_claims(self, now: datetime, limit: int) -> list[Claim]:
+        """Claims whose time has passed, oldest first."""
+        query = select(_CLAIM).where(_CLAIM.c.due < now.isoformat()).order_by(_CLAIM.c.due).limit(limit)
+        with self._engine.connect() as db:
+            rows = db.execute(query).all()
+        return [Claim(parse_bytes32(row.task_id), parse_bytes32(row.deal_id), row.task_index) for row in rows]
+
+    def count_claim(self, task_id: Bytes32) -> int:
+        """A claim was refused; how often by now."""
+        mine = _CLAIM.c.task_id == task_id
+        with self._engine.begin() as db:
+            db.execute(update(_CLAIM).where(mine).values(tries=_CLAIM.c.tries + 1))
+            return int(db.execute(select(_CLAIM.c.tries).where(mine)).scalar_one_or_none() or 0)
+
+    def close_claim(self, task_id: Bytes32) -> None:
+        """Nothing is left to claim."""
+        with self._engine.begin() as db:
+            db.execute(delete(_CLAIM).where(_CLAIM.c.task_id == task_id))
+
     # -- workers ------------------------------------------------------------------------------------------------
 
     def save_worker(self, wallet: Address, body: dict[str, Any], now: datetime) -> None:
         """Store what a worker said of itself."""
         values = {"body": json.dumps(body), "last_alive": now.isoformat()}
         with self._engine.begin() as db:
-            if db.execute(update(_WORKER).where(_WORKER.c.wallet == wallet).values(**values)).rowcount == 0:
-                db.execute(insert(_WORKER).values(wallet=wallet, **values))
+            if not insert_if_absent(db, _WORKER, {"wallet": wallet, **values}):
+                db.execute(update(_WORKER).where(_WORKER.c.wallet == wallet).values(**values))
 
     def touch_worker(self, wallet: Address, now: datetime) -> bool:
         """The worker is alive; False when it never registered."""
@@ -204,6 +198,11 @@ class SchedulerRepo:
         except IntegrityError:
             return
 
+    def withdraw(self, task_id: Bytes32) -> None:
+        """Take back whatever the task's workers were told and have not fetched."""
+        with self._engine.begin() as db:
+            db.execute(delete(_NOTIFICATION).where(_NOTIFICATION.c.task_id == task_id))
+
     def acknowledge(self, wallet: Address, sequence: int) -> None:
         """The worker has everything up to ``sequence``."""
         with self._engine.begin() as db:
@@ -223,11 +222,8 @@ class SchedulerRepo:
     def save_log(self, task_id: Bytes32, wallet: Address, stdout: str, stderr: str, expires: datetime) -> None:
         """Keep an application's output; the first report of a worker stays."""
         values = {"stdout": stdout, "stderr": stderr, "expires": expires.isoformat()}
-        try:
-            with self._engine.begin() as db:
-                db.execute(insert(_LOG).values(task_id=task_id, wallet=wallet, **values))
-        except IntegrityError:
-            return
+        with self._engine.begin() as db:
+            insert_if_absent(db, _LOG, {"task_id": task_id, "wallet": wallet, **values})
 
     def logs(self, task_id: Bytes32) -> list[dict[str, str]]:
         """The logs of a task, under their official names."""

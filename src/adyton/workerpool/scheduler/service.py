@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from adyton import __version__
@@ -13,33 +12,39 @@ from adyton.base.clock import Clock, utc_now
 from adyton.base.db import open_engine
 from adyton.base.errors import AdytonError, NotFoundError, UnavailableError
 from adyton.base.log import get_logger
-from adyton.base.types import Address, Bytes32, parse_address
-from adyton.chain.eip712 import TypedData
-from adyton.chain.wallet import SignatureError, recover_digest, recover_personal
+from adyton.base.types import Address, Bytes32
 from adyton.workerpool.access import ChainAccess, load_wallet
+from adyton.workerpool.scheduler.admission import Admission
 from adyton.workerpool.scheduler.bell import Bell
+from adyton.workerpool.scheduler.chainclock import ChainClock
+from adyton.workerpool.scheduler.claims import Claims
+from adyton.workerpool.scheduler.contributions import Contributions
+from adyton.workerpool.scheduler.dealbook import DealBook
 from adyton.workerpool.scheduler.detectors import Detectors
 from adyton.workerpool.scheduler.engine import TaskEngine
+from adyton.workerpool.scheduler.feedback import Feedback
+from adyton.workerpool.scheduler.finalization import Finalization
+from adyton.workerpool.scheduler.initialization import Initialization
+from adyton.workerpool.scheduler.means import Means
 from adyton.workerpool.scheduler.notices import Notices
 from adyton.workerpool.scheduler.onchain import OnChain
+from adyton.workerpool.scheduler.owner import PoolOwner
+from adyton.workerpool.scheduler.reconcile import Reconciler
 from adyton.workerpool.scheduler.recovery import Recovery
+from adyton.workerpool.scheduler.replication import Replication
 from adyton.workerpool.scheduler.repo import SchedulerRepo
+from adyton.workerpool.scheduler.reveals import Reveals
 from adyton.workerpool.scheduler.settings import SchedulerSettings
 from adyton.workerpool.scheduler.sms_gate import SmsGate
 from adyton.workerpool.scheduler.state import PoolState
 from adyton.workerpool.scheduler.supply import Supply
-from adyton.workerpool.scheduler.tokens import (
-    LOGIN_LIFETIME,
-    LOGS_LIFETIME,
-    ChallengeBook,
-    TokenIssuer,
-)
+from adyton.workerpool.scheduler.tokens import LOGIN_LIFETIME, LOGS_LIFETIME, TokenIssuer
+from adyton.workerpool.scheduler.tries import Tries
 from adyton.workerpool.scheduler.updates import StatusUpdates
 from adyton.workerpool.scheduler.views import metrics_view, replicate_view, task_view
 from adyton.workerpool.scheduler.watch import DealWatcher
 from adyton.workerpool.scheduler.workqueue import WorkQueue
-from adyton.workerpool.task import TaskStatus
-from adyton.workerpool.wire import Assignment, Registration, login_challenge, login_message
+from adyton.workerpool.wire import Assignment, Registration
 
 _log = get_logger("scheduler")
 
@@ -47,20 +52,7 @@ UPDATE_THREADS: Final = 8  # each may wait for one transaction
 CHAIN_PATIENCE: Final = timedelta(seconds=15)  # without an answer of the node before workers are sent away
 _ERROR_PAUSE_S: Final = 1.0
 _JOIN_S: Final = 5.0
-
-
-class LogAccessError(AdytonError):
-    """A requester may not read these logs.
-
-    Attributes:
-        status: HTTP status.
-    """
-
-    code = "scheduler.logs.refused"
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+_NOTES_OF_LIFE: Final = 10  # written within the time that a worker may be silent, however often it calls
 
 
 class Scheduler:
@@ -68,86 +60,124 @@ class Scheduler:
 
     Args:
         settings: its settings.
-        access: the chain, with the pool owner's account.
-        clock: current time.
+        access: the chain, with the account that speaks for the pool's owner.
+        owner: the pool's owner.
+        clock: current time; deadlines are judged by the chain's.
     """
 
-    def __init__(self, settings: SchedulerSettings, access: ChainAccess, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, settings: SchedulerSettings, access: ChainAccess, owner: PoolOwner, clock: Clock = utc_now
+    ) -> None:
         self.settings = settings
         self._access = access
         self._clock = clock
+        self._chain_clock = ChainClock()
         self._database = open_engine(settings.database_url)
+        self.work, mail = Bell(), Bell()
+        self._mail = mail
+        self._replication = Replication.open(
+            settings, self._database, access.wallet, {"work": self.work, "mail": mail}, clock
+        )
         self.repo = SchedulerRepo(self._database)
+        self.deals = DealBook(self._database)
         self.state = PoolState(self._database, self.repo, clock)
-        self.work = Bell()
-        self._mail = Bell()
         self._queue = WorkQueue()
-        onchain = OnChain(access)
+        self.onchain = OnChain(access, owner)
         self._sms = SmsGate(settings.sms_urls, settings.result_proxy_url, access.wallet)
-        self.notices = Notices(self.repo, self._mail)
-        self.supply = Supply(self.state, self.repo, onchain, access.wallet, clock)
+        self.notices = Notices(self.repo, mail)
+        means = self._means()
+        leases = self._replication.leases
+        self.supply = Supply(
+            state=self.state,
+            repo=self.repo,
+            onchain=self.onchain,
+            wallet=access.wallet,
+            leases=leases,
+            clock=clock,
+            chain_clock=self._chain_clock,
+        )
         self.updates = StatusUpdates(
             state=self.state,
             repo=self.repo,
-            onchain=onchain,
+            onchain=self.onchain,
             proxy_url=settings.result_proxy_url,
             queue=self._queue,
             work=self.work,
         )
-        self.recovery = Recovery(self.state, onchain, self.updates, self.supply, self._queue)
-        silence = timedelta(seconds=settings.worker_silence_s)
-        self.detectors = Detectors(
+        self.recovery = Recovery(
             state=self.state,
-            repo=self.repo,
-            onchain=onchain,
+            onchain=self.onchain,
+            reconciler=means.reconciler,
+            updates=self.updates,
+            supply=self.supply,
             queue=self._queue,
-            work=self.work,
-            clock=clock,
-            silence=silence,
         )
-        self._engine = TaskEngine(
-            state=self.state,
-            repo=self.repo,
-            onchain=onchain,
-            sms=self._sms,
-            notices=self.notices,
-            queue=self._queue,
-            work=self.work,
-            clock=clock,
-            is_alive=self.detectors.is_alive,
-        )
+        claims = Claims(self.repo, self.onchain, self._chain_clock)
+        self.detectors = Detectors(means, claims, leases, timedelta(seconds=settings.worker_silence_s))
+        initialization = Initialization(means, self._sms)
+        contributions = Contributions(means, self.detectors.is_alive, initialization.revive)
+        self._engine = TaskEngine(means, (initialization, contributions, Reveals(means), Finalization(means)), leases)
         self.watcher = DealWatcher(
             hub=access.hub,
             pool=settings.pool,
+            owner=owner.address,
             start_block=settings.start_block,
-            repo=self.repo,
+            book=self.deals,
             state=self.state,
             queue=self._queue,
-            onchain=onchain,
+            onchain=self.onchain,
+            leases=leases,
             clock=clock,
+            chain_clock=self._chain_clock,
         )
-        self.tokens = TokenIssuer(f"iExec Scheduler v{__version__}", clock)
-        self._logins = ChallengeBook(LOGIN_LIFETIME, clock)
-        self._log_challenges = ChallengeBook(LOGS_LIFETIME, clock)
+        tokens = TokenIssuer(f"iExec Scheduler v{__version__}", clock, self._replication.token_key)
+        logins = self._replication.challenges("login", LOGIN_LIFETIME)
+        self.admission = Admission(settings.pool, settings.whitelist, tokens, logins)
+        self.feedback = Feedback(
+            self.state, self.repo, access.chain_id, self._replication.challenges("logs", LOGS_LIFETIME)
+        )
         self._polls: dict[Address, object] = {}  # the long-poll of each worker that counts
+        self._noted: dict[Address, datetime] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     @classmethod
-    def open(cls, settings: SchedulerSettings) -> Scheduler:
+    def open(cls, settings: SchedulerSettings, clock: Clock = utc_now) -> Scheduler:
         """Connect to the chain with the pool owner's key.
 
         Raises:
-            InputError: the key is unusable.
+            InputError: the key is unusable, or does not speak for the pool's owner.
+            NotFoundError: there is no such pool.
             UnavailableError: the chain does not answer.
+            SecondSchedulerError: another process has the embedded database.
         """
         wallet = load_wallet(settings.key_file, settings.password_file)
-        return cls(settings, ChainAccess.open(settings.rpc_url, settings.hub, wallet))
+        access = ChainAccess.open(settings.rpc_url, settings.hub, wallet)
+        try:
+            return cls(settings, access, PoolOwner.find(access, settings.pool, settings.owner_call), clock)
+        except BaseException:
+            access.rpc.close()
+            raise
+
+    def _means(self) -> Means:
+        return Means(
+            state=self.state,
+            repo=self.repo,
+            onchain=self.onchain,
+            reconciler=Reconciler(self.state, self.onchain, self.notices, self._clock),
+            notices=self.notices,
+            queue=self._queue,
+            work=self.work,
+            clock=self._clock,
+            chain_clock=self._chain_clock,
+            tries=Tries(),
+        )
 
     # -- threads ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start following the chain."""
+        self.deals.unpark(self._clock())
         self._spawn("watch", self._watch)
         self._spawn("detect", lambda: self._repeat(self.detectors.run, self.settings.detector_period_s))
         for number in range(UPDATE_THREADS):
@@ -165,6 +195,7 @@ class Scheduler:
         self.release()
         for thread in self._threads:
             thread.join(_JOIN_S)
+        self._replication.close()
         self._sms.close()
         self._access.rpc.close()
         self._database.dispose()
@@ -182,6 +213,9 @@ class Scheduler:
             except AdytonError as error:
                 _log.warning("chain not read", code=error.code, detail=error.message)
                 pause = _ERROR_PAUSE_S
+            except Exception:  # noqa: BLE001  # a border: a database that is away must not end the thread for ever
+                _log.exception("look broke")
+                pause = _ERROR_PAUSE_S
             self._stop.wait(pause)
 
     def _repeat(self, action: Callable[[], None], period_s: float) -> None:
@@ -190,6 +224,8 @@ class Scheduler:
                 action()
             except AdytonError as error:
                 _log.warning("detector failed", code=error.code, detail=error.message)
+            except Exception:  # noqa: BLE001  # a border, as above
+                _log.exception("detectors broke")
             self._stop.wait(period_s)
 
     def _update(self) -> None:
@@ -217,28 +253,6 @@ class Scheduler:
 
     # -- workers ------------------------------------------------------------------------------------------------
 
-    def may_login(self, wallet: Address) -> bool:
-        """Whether the whitelist admits a wallet."""
-        allowed = self.settings.whitelist
-        return not allowed or wallet in allowed
-
-    def login_challenge(self, wallet: Address) -> str:
-        """The text that a worker signs to log in."""
-        return login_challenge(self.settings.pool, wallet, self._logins.get(wallet))
-
-    def login(self, wallet: Address, signature: str) -> str | None:
-        """A token for a good signature over the current challenge, which is used up; None otherwise."""
-        nonce = self._logins.peek(wallet)
-        if nonce is None or not self.may_login(wallet):
-            return None
-        message = login_message(login_challenge(self.settings.pool, wallet, nonce))
-        try:
-            if recover_personal(message, signature) != wallet:
-                return None
-        except SignatureError:
-            return None
-        return self.tokens.issue(wallet) if self._logins.burn(wallet, nonce) else None
-
     def register(self, wallet: Address, registration: Registration) -> dict[str, Any]:
         """Store a worker; it counts as alive from now on."""
         body = registration.model_dump(mode="json", by_alias=True) | {"walletAddress": wallet}
@@ -249,15 +263,21 @@ class Scheduler:
         return body | {"maxNbTasks": record.max_tasks if record is not None else 0}
 
     def ping(self, wallet: Address) -> bool:
-        """A worker is alive; False when it has to register first."""
-        return self.repo.touch_worker(wallet, self._clock())
+        """A worker is alive, as every call of it shows; False when it has to register first."""
+        now, pause = self._clock(), self.settings.worker_silence_s / _NOTES_OF_LIFE
+        last = self._noted.get(wallet)
+        if last is not None and timedelta() <= now - last < timedelta(seconds=pause):
+            return True
+        known = self.repo.touch_worker(wallet, now)
+        if known:
+            self._noted[wallet] = now
+        return known
 
     def next_assignment(self, wallet: Address, timeout_s: float) -> Assignment | None:
         """Wait for work for a worker; a later call of the same worker ends this one.
 
         A worker that was restarted leaves a long-poll behind that nobody reads: a task must not go there.
         """
-        self.ping(wallet)
         mine = self._polls[wallet] = object()
         self.work.ring()
 
@@ -299,51 +319,4 @@ class Scheduler:
         """The pool in numbers."""
         alive = [each for each in self.repo.workers() if self.detectors.is_alive(each)]
         computing = {each.wallet: len(self.supply.computing(each.wallet)) for each in alive}
-        statuses = Counter(task.status for task in self.state.tasks_in(tuple(TaskStatus)))
-        return metrics_view(alive, computing, statuses, self.repo.deal_counts(), self.watcher.head)
-
-    def logs_challenge(self, address: Address) -> TypedData:
-        """The document that a requester signs to read logs."""
-        return logs_document(self._access.chain_id, self._log_challenges.get(address))
-
-    def logs(self, task_id: Bytes32, authorization: str) -> list[dict[str, str]]:
-        """An application's output, for the deal's requester.
-
-        Raises:
-            LogAccessError: 401 for a malformed or wrong signature, 403 for somebody else, 404 when there is nothing.
-        """
-        parts = authorization.split("_")
-        if len(parts) != 3:
-            raise LogAccessError("the authorization is not hash_signature_address", 401)
-        task = self.state.task(task_id)
-        requester = str(task.data["requester"]) if task is not None else ""
-        if parts[2].lower() != requester.lower():
-            raise LogAccessError("only the requester of the deal may read its logs", 403)
-        address = parse_address(requester)
-        challenge = self._log_challenges.peek(address)
-        if challenge is None or not _signed_by(address, parts[1], logs_document(self._access.chain_id, challenge)):
-            raise LogAccessError("the signature is not over the current challenge", 401)
-        found = self.repo.logs(task_id)
-        if not found:
-            raise LogAccessError("there are no logs", 404)
-        return found
-
-
-def logs_document(chain_id: int, challenge: str) -> TypedData:
-    """The official EIP-712 document of the logs challenge (pool reference 3.3)."""
-    return TypedData(
-        types={
-            "EIP712Domain": (("name", "string"), ("version", "string"), ("chainId", "uint256")),
-            "Challenge": (("challenge", "string"),),
-        },
-        primary_type="Challenge",
-        domain={"name": "iExec Core", "version": "1", "chainId": chain_id},
-        message={"challenge": challenge},
-    )
-
-
-def _signed_by(address: Address, signature: str, document: TypedData) -> bool:
-    try:
-        return recover_digest(document.digest, signature) == address
-    except SignatureError:
-        return False
+        return metrics_view(alive, computing, self.state.task_counts(), self.deals.counts(), self.watcher.head)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from adyton.base.settings import Settings
 from adyton.base.types import Address, parse_address
 from adyton.chain.tags import Framework
+from adyton.workerpool.scheduler.owner import OwnerCall
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -24,12 +25,14 @@ class SchedulerSettings(Settings):
         port: TCP port.
         public_url: how clients reach it; empty means ``http://host:port``.
         data_folder: where the database lies.
-        database: SQLAlchemy URL; empty means SQLite in the data folder.
+        database: ``postgresql://…`` shared by any number of replicas; empty means SQLite in the data folder, for one.
         rpc_url: the chain's node.
         hub_address: the PoCo contract.
         pool_address: the workerpool.
         key_file: key of the pool's owner: keystore or private hex file.
         password_file: the keystore's password.
+        owner_call: should a contract own the pool, how it passes calls on: ``execute`` for
+            ``execute(address,uint256,bytes)``, ``erc725`` for ``execute(uint256,address,uint256,bytes)``.
         sms_scone: URL of the SMS for SCONE deals; empty when there is none. ``sms_gramine``, ``sms_tdx`` alike.
         result_proxy_url: where results go when the requester names no proxy.
         start_block: first block to look at.
@@ -62,6 +65,7 @@ class SchedulerSettings(Settings):
     pool_address: str
     key_file: Path
     password_file: Path | None = None
+    owner_call: OwnerCall = "execute"
     sms_scone: str = ""
     sms_gramine: str = ""
     sms_tdx: str = ""

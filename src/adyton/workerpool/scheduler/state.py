@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from adyton.workerpool import replicate as replicates
 from adyton.workerpool import task as tasks
 from adyton.workerpool.causes import Cause
 from adyton.workerpool.description import DealDescription
-from adyton.workerpool.replicate import ReplicateStatus, last_relevant
+from adyton.workerpool.replicate import ReplicateStatus, gives_up, last_relevant
+from adyton.workerpool.scheduler.capability import Demand
 from adyton.workerpool.scheduler.repo import SchedulerRepo
 from adyton.workerpool.task import TaskStatus
 
@@ -57,6 +58,11 @@ class TaskState:
         return None if found is None else str(found)
 
     @property
+    def demand(self) -> Demand:
+        """What it asks of a worker."""
+        return Demand(Bytes32(self.data["tag"]), int(self.data.get("category", 0)), int(self.data.get("memory", 0)))
+
+    @property
     def finalizes(self) -> bool:
         """Whether its worker contributes and finalizes in one transaction."""
         return self.framework is not None and self.trust <= 1
@@ -75,6 +81,9 @@ class TaskState:
     def final_deadline(self) -> datetime:
         """When the task can only be claimed."""
         return _moment(self.data["finalDeadline"])
+
+
+Step = Callable[[TaskState], TaskState | None]  # moves a task, or waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +115,27 @@ class Replicate:
         return last_relevant(report.status for report in self.history)
 
     @property
+    def gave_up(self) -> bool:
+        """Whether no contribution is to be expected of it any more, as far as it said."""
+        last = next(report for report in reversed(self.history) if report.status is self.relevant)
+        cause = last.detail.get("cause")
+        return gives_up(self.relevant, None if cause is None else Cause(cause))
+
+    @property
     def weight(self) -> int:
         """Weight of the worker."""
         return int(self.entry.data["workerWeight"])
 
     @property
     def contribution(self) -> Bytes32 | None:
-        """The contributed result hash."""
+        """The contributed result hash that counts on the chain; None when there is none, or it was rejected."""
         found = self.entry.data.get("contributionHash")
-        return None if not found else Bytes32(found)
+        return None if not found or self.is_rejected else Bytes32(found)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the chain rejected the contribution when the task was reopened."""
+        return bool(self.entry.data.get("rejected"))
 
     def has(self, *statuses: ReplicateStatus) -> bool:
         """Whether it ever was in one of ``statuses``."""
@@ -138,28 +159,39 @@ class PoolState:
 
     # -- tasks --------------------------------------------------------------------------------------------------
 
-    def create_task(self, deal: DealDescription, index: int, block: int) -> bool:
-        """Put one task of a deal into the journal as RECEIVED; False when it is there."""
-        framework = deal.framework
-        data = {
+    def open_task(self, deal: DealDescription, index: int, block: int) -> bool:
+        """Put one task of a deal into the journal as RECEIVED; False when it is there.
+
+        A task that is there gets the deal's dates, which change when a reorganisation moves the deal to another block.
+        """
+        dates = {
+            "dealBlockNumber": block,
+            "contributionDeadline": deal.contribution_deadline.isoformat(),
+            "finalDeadline": deal.final_deadline.isoformat(),
+        }
+        data = dates | {
             "chainDealId": deal.deal_id,
             "taskIndex": index,
-            "dealBlockNumber": block,
             "maxExecutionTime": int(deal.period.total_seconds() * 1000),
             "tag": deal.deal.tag,
+            "category": deal.deal.category,
+            "memory": deal.memory,
             "dappType": "DOCKER",
             "dappName": deal.image,
             "commandLine": deal.params.args,
             "trust": deal.deal.trust,
             "requester": deal.deal.requester,
-            "teeFramework": framework,
+            "teeFramework": deal.framework,
             "callback": deal.deal.callback if deal.is_callback else None,
             "storageProvider": deal.params.result_storage_provider,
             "storageProxy": deal.params.result_storage_proxy,
-            "contributionDeadline": deal.contribution_deadline.isoformat(),
-            "finalDeadline": deal.final_deadline.isoformat(),
         }
-        return self._tasks.create(deal.task_id(index), TaskStatus.RECEIVED, data)
+        if self._tasks.create(deal.task_id(index), TaskStatus.RECEIVED, data):
+            return True
+        known = self.task(deal.task_id(index))
+        if known is not None and known.status not in tasks.FINAL and {**known.data, **dates} != known.data:
+            self.annotate(known, dates)
+        return False
 
     def task(self, task_id: str) -> TaskState | None:
         """One task."""
@@ -169,6 +201,10 @@ class PoolState:
     def tasks_in(self, statuses: Sequence[TaskStatus]) -> list[TaskState]:
         """Every task in one of ``statuses``."""
         return [TaskState(entry) for entry in self._tasks.in_status([status.value for status in statuses])]
+
+    def task_counts(self) -> dict[TaskStatus, int]:
+        """How many tasks are in which status."""
+        return {TaskStatus(status): count for status, count in self._tasks.counts().items()}
 
     def advance(
         self,
@@ -242,6 +278,11 @@ class PoolState:
         if self._replicates.advance(replicate.entry, target, detail, changes) is None:
             return None
         return self.replicate(replicate.task_id, replicate.wallet)
+
+    def annotate_replicate(self, replicate: Replicate, changes: Mapping[str, Any]) -> Replicate | None:
+        """Keep more about a replicate without moving it; None when another thread was first."""
+        entry = self._replicates.annotate(replicate.entry, changes)
+        return None if entry is None else replace(replicate, entry=entry)
 
 
 def _key(task_id: Bytes32, wallet: Address) -> str:

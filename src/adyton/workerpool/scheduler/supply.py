@@ -15,30 +15,16 @@ from adyton.chain.wallet import Wallet
 from adyton.workerpool import task as tasks
 from adyton.workerpool.consensus import Vote, needs_more
 from adyton.workerpool.replicate import COMPUTING_STATUSES, ReplicateStatus
+from adyton.workerpool.scheduler.capability import can_run
+from adyton.workerpool.scheduler.chainclock import ChainClock
+from adyton.workerpool.scheduler.leases import Leases
 from adyton.workerpool.scheduler.onchain import OnChain
 from adyton.workerpool.scheduler.repo import SchedulerRepo, WorkerRecord
 from adyton.workerpool.scheduler.state import PoolState, Replicate, TaskState
 from adyton.workerpool.task import TaskStatus
 from adyton.workerpool.wire import Assignment, SignatureValue, WorkerpoolAuthorization
 
-_TEE_BIT: Final = 0
-_TDX_BIT: Final = 3
-_GPU_BIT: Final = 8
 LOST_AFTER: Final = timedelta(seconds=3)  # a worker that got an assignment reports within milliseconds
-
-
-def can_run(worker: WorkerRecord, tag: Bytes32) -> bool:
-    """Whether a worker has the hardware that a deal's tag asks for, bit by bit (pure)."""
-    value = int(tag, 16)
-
-    def asks(bit: int) -> bool:
-        return bool(value >> bit & 1)
-
-    if asks(_GPU_BIT) and not worker.body.get("gpuEnabled"):
-        return False
-    if asks(_TDX_BIT):
-        return bool(worker.body.get("tdxEnabled"))
-    return not asks(_TEE_BIT) or bool(worker.body.get("teeEnabled"))
 
 
 def by_urgency(found: Iterable[TaskState]) -> list[TaskState]:
@@ -49,7 +35,7 @@ def by_urgency(found: Iterable[TaskState]) -> list[TaskState]:
 def vote_of(replicate: Replicate) -> Vote:
     """What the predictor needs of a replicate (pure)."""
     return Vote(
-        status=replicate.status,
+        status=ReplicateStatus.FAILED if replicate.gave_up else replicate.status,
         relevant=replicate.relevant,
         weight=replicate.weight,
         contribution=replicate.contribution,
@@ -65,15 +51,29 @@ class Supply:
         repo: workers.
         onchain: the chain.
         wallet: the pool's owner, who authorizes.
+        leases: keep replicas from filling one place, or one worker, twice.
         clock: current time.
+        chain_clock: the chain's time, which decides about deadlines.
     """
 
-    def __init__(self, state: PoolState, repo: SchedulerRepo, onchain: OnChain, wallet: Wallet, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        state: PoolState,
+        repo: SchedulerRepo,
+        onchain: OnChain,
+        wallet: Wallet,
+        leases: Leases,
+        clock: Clock,
+        chain_clock: ChainClock,
+    ) -> None:
         self._state = state
         self._repo = repo
         self._onchain = onchain
         self._wallet = wallet
+        self._leases = leases
         self._clock = clock
+        self._chain_clock = chain_clock
         self._lock = threading.Lock()
 
     def next_for(self, wallet: Address) -> Assignment | None:
@@ -86,14 +86,16 @@ class Supply:
         if worker is None:
             return None
         # One supply at a time: between the check and the replicate nobody else may take the place.
-        with self._lock:
+        with self._lock, self._leases.hold(f"worker/{wallet}") as mine:
+            if not mine:
+                return None
             lost = self._lost_assignment(wallet)
             if lost is not None:
                 return lost
             if len(self.computing(wallet)) >= worker.max_tasks:
                 return None
             for task in by_urgency(self._state.tasks_in(tasks.SUPPLIED)):
-                if self._fits(task, worker) and self._give(task, wallet):
+                if self._fits(task, worker) and self._give(task, worker):
                     return self._assignment(task, wallet)
         return None
 
@@ -129,9 +131,9 @@ class Supply:
         return None
 
     def _fits(self, task: TaskState, worker: WorkerRecord) -> bool:
-        if not task.data.get("enclaveChallenge") or self._clock() >= task.contribution_deadline:
+        if not task.data.get("enclaveChallenge") or self._chain_clock() >= task.contribution_deadline:
             return False
-        if not can_run(worker, task.data["tag"]):
+        if not can_run(worker, task.demand):
             return False
         replicates = self._state.replicates_of(task.id)
         if any(each.wallet == worker.wallet for each in replicates):
@@ -142,5 +144,9 @@ class Supply:
         chain_task = self._onchain.task(task.id)
         return chain_task is not None and chain_task.status is ChainStatus.ACTIVE
 
-    def _give(self, task: TaskState, wallet: Address) -> bool:
-        return self._state.create_replicate(task.id, wallet, self._onchain.weight(wallet))
+    def _give(self, task: TaskState, worker: WorkerRecord) -> bool:
+        with self._leases.hold(f"place/{task.id}") as mine:
+            # Another replica may have filled the place since it was found free.
+            if not mine or not self._fits(task, worker):
+                return False
+            return self._state.create_replicate(task.id, worker.wallet, self._onchain.weight(worker.wallet))

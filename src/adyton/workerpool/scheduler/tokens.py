@@ -1,8 +1,4 @@
-"""Login of workers and identification of requesters: challenges, JSON web tokens (RFC 7519, HS256), signatures.
-
-The token key lives only in this process: a restarted scheduler makes its workers log in again, and so learn what they
-missed.
-"""
+"""Login of workers and identification of requesters: challenges, JSON web tokens (RFC 7519, HS256), signatures."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ import os
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from adyton.base.clock import Clock
 from adyton.base.errors import AdytonError
@@ -41,10 +37,11 @@ class TokenIssuer:
     Args:
         audience: who the tokens are for; checked, so that tokens of another version are refused.
         clock: current time.
+        key: authenticates the tokens; None makes one that lives in this process only.
     """
 
-    def __init__(self, audience: str, clock: Clock) -> None:
-        self._key = Secret(os.urandom(128))
+    def __init__(self, audience: str, clock: Clock, key: Secret[bytes] | None = None) -> None:
+        self._key = Secret(os.urandom(128)) if key is None else key
         self._audience = audience
         self._clock = clock
 
@@ -80,6 +77,19 @@ class TokenIssuer:
         return hmac.new(self._key.reveal(), signed.encode(), hashlib.sha256).digest()
 
 
+class Challenges(Protocol):
+    """One random challenge for each wallet, the same until it expires or is used up."""
+
+    def get(self, wallet: Address) -> str:
+        """The wallet's challenge: base64 of 32 random bytes."""
+
+    def peek(self, wallet: Address) -> str | None:
+        """The wallet's challenge if it has one."""
+
+    def burn(self, wallet: Address, text: str) -> bool:
+        """Use up a challenge; False when another call was first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Challenge:
     text: str
@@ -87,7 +97,7 @@ class _Challenge:
 
 
 class ChallengeBook:
-    """One random challenge for each wallet, the same until it expires or is used up.
+    """Challenges that live in this process.
 
     Args:
         lifetime: how long one stays.

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from adyton.base.errors import InputError
 from adyton.base.log import get_logger
-from adyton.base.types import Address, Bytes32
+from adyton.base.types import Address, Bytes32, from_hex, keccak, to_hex
 from adyton.chain.models import ContributionStatus
 from adyton.chain.models import TaskStatus as ChainStatus
 from adyton.results.client import ResultProxyClient
@@ -32,6 +33,7 @@ from adyton.workerpool.scheduler.state import WORKER, PoolState, Replicate, Task
 from adyton.workerpool.scheduler.workqueue import WorkQueue
 from adyton.workerpool.task import ordinal
 from adyton.workerpool.wire import MAX_LOG_CHARS, StatusDetails, StatusUpdate
+from adyton.workerpool.worker.links import ipfs_link
 
 _log = get_logger("scheduler.updates")
 
@@ -59,6 +61,7 @@ class Answer:
 
 _ALREADY: Final = Answer(208, Action.PLEASE_WAIT)
 _REFUSED: Final = Answer(202, Action.PLEASE_ABORT)
+_HAPPENED: Final = Answer(202, Action.PLEASE_WAIT)
 
 Verified = dict[str, Any] | None  # what to keep with the replicate, or None: refused
 
@@ -89,6 +92,7 @@ class StatusUpdates:
             _S.REVEALED: self._revealed,
             _S.RESULT_UPLOADED: self._uploaded,
             _S.RESULT_UPLOAD_FAILED: self._upload_failed,
+            _S.CONTRIBUTE_AND_FINALIZE_ONGOING: self._may_finalize,
             _S.CONTRIBUTE_AND_FINALIZE_DONE: self._finalized,
         }
 
@@ -104,6 +108,10 @@ class StatusUpdates:
             return self._refuse(Refusal.UNKNOWN_REPLICATE, task_id, wallet, update.status)
         if replicate.has(update.status):
             return _ALREADY
+        if self._happened_after_all(replicate, update.status):
+            # An earlier process of the worker sent the transaction. It must not give up what the chain has.
+            self._queue.request(task.id, priority=ordinal(task.status))
+            return _HAPPENED
         if update.status not in TRANSITIONS[replicate.status]:
             return self._refuse(Refusal.BAD_WORKFLOW_TRANSITION, task_id, wallet, update.status)
         details = update.details or StatusDetails()
@@ -111,6 +119,12 @@ class StatusUpdates:
         if changes is None:
             return self._refuse(Refusal.GENERIC_CANT_UPDATE, task_id, wallet, update.status)
         return self._enter(task, replicate, update.status, details, changes)
+
+    def _happened_after_all(self, replicate: Replicate, status: ReplicateStatus) -> bool:
+        """Whether the chain has what a worker says it could not send."""
+        if status is _S.CONTRIBUTE_FAILED:
+            return self._onchain.has_contributed(replicate.task_id, replicate.wallet)
+        return status is _S.REVEAL_FAILED and self._onchain.has_revealed(replicate.task_id, replicate.wallet)
 
     def _enter(
         self,
@@ -120,6 +134,8 @@ class StatusUpdates:
         details: StatusDetails,
         changes: dict[str, Any],
     ) -> Answer:
+        if _has_logs(status, details):
+            changes = {**changes, "hasLogs": True}
         moved = self._state.move(replicate, status, modifier=WORKER, cause=details.cause, changes=changes)
         if moved is None:  # another call of this worker was first; look again at what is there now
             again = self._state.replicate(task.id, replicate.wallet)
@@ -155,11 +171,23 @@ class StatusUpdates:
         return None
 
     def _uploaded(self, task: TaskState, _replicate: Replicate, details: StatusDetails) -> Verified:
-        needed = details.chain_callback_data if task.data.get("callback") else details.result_link
-        return _kept(details) if needed and self.is_uploaded(task) else None
+        if task.data.get("callback"):
+            # The hub takes nothing else than what the workers agreed on, so nothing else may end the upload.
+            chain_task = self._onchain.task(task.id)
+            agreed = chain_task is not None and _digest(details.chain_callback_data) == chain_task.result_digest
+            return _kept(details) if agreed else None
+        if not self._is_stored_here(task):
+            return _kept(details) if details.result_link else None
+        # Only the proxy's own name of the result may become the result of the task.
+        stored = self._stored(task)
+        return _kept(details) if stored is not None and details.result_link == ipfs_link(stored) else None
 
     def _upload_failed(self, task: TaskState, _replicate: Replicate, details: StatusDetails) -> Verified:
-        return None if self.is_uploaded(task) else _kept(details)
+        stored = self._is_stored_here(task) and self._stored(task) is not None
+        return None if stored else _kept(details)
+
+    def _may_finalize(self, task: TaskState, _replicate: Replicate, details: StatusDetails) -> Verified:
+        return _kept(details) if task.finalizes else None
 
     def _finalized(self, task: TaskState, replicate: Replicate, details: StatusDetails) -> Verified:
         for _ in _looks():
@@ -177,20 +205,25 @@ class StatusUpdates:
         Raises:
             UnavailableError: the proxy does not answer.
         """
-        if task.data.get("callback") or task.data.get("storageProvider") not in {None, "", STORAGE_IPFS}:
-            return True
+        return not self._is_stored_here(task) or self._stored(task) is not None
+
+    @staticmethod
+    def _is_stored_here(task: TaskState) -> bool:
+        return not task.data.get("callback") and task.data.get("storageProvider") in {None, "", STORAGE_IPFS}
+
+    def _stored(self, task: TaskState) -> str | None:
+        """The name under which the result proxy has the result."""
         proxy = ResultProxyClient(task.data.get("storageProxy") or self._proxy_url, timeout_s=10)
         try:
-            return proxy.ipfs_hash(task.id) is not None
+            return proxy.ipfs_hash(task.id)
         finally:
             proxy.close()
 
     # -- consequences -------------------------------------------------------------------------------------------
 
     def _keep_logs(self, task: TaskState, wallet: Address, status: ReplicateStatus, details: StatusDetails) -> None:
-        wanted = status is _S.COMPUTED or (status is _S.COMPUTE_FAILED and details.cause is Cause.APP_COMPUTE_FAILED)
         logs = details.compute_logs
-        if wanted and logs is not None:
+        if _has_logs(status, details) and logs is not None:
             stdout, stderr = logs.stdout[-MAX_LOG_CHARS:], logs.stderr[-MAX_LOG_CHARS:]
             self._repo.save_log(task.id, wallet, stdout, stderr, task.final_deadline)
 
@@ -206,6 +239,12 @@ class StatusUpdates:
         return _REFUSED
 
 
+def _has_logs(status: ReplicateStatus, details: StatusDetails) -> bool:
+    """Whether a report brings logs that are kept: those of an application that ran to its end."""
+    ended = status is _S.COMPUTED or (status is _S.COMPUTE_FAILED and details.cause is Cause.APP_COMPUTE_FAILED)
+    return ended and details.compute_logs is not None
+
+
 def _kept(details: StatusDetails) -> dict[str, Any]:
     values: dict[str, Any] = {
         "resultLink": details.result_link,
@@ -213,9 +252,15 @@ def _kept(details: StatusDetails) -> dict[str, Any]:
         "exitCode": details.exit_code,
         "errorMessage": details.error_message,
         "teeSessionGenerationError": details.tee_session_generation_error,
-        "hasLogs": True if details.compute_logs is not None else None,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _digest(callback_data: str | None) -> Bytes32 | None:
+    try:
+        return Bytes32(to_hex(keccak(from_hex(callback_data or ""))))
+    except InputError:
+        return None
 
 
 def _looks() -> Any:  # noqa: ANN401  # a generator that sleeps between its items

@@ -41,9 +41,11 @@ def caller(request: Request, authorization: Annotated[str, Header()] = "") -> Ad
     scheme, _, token = authorization.partition(" ")
     service: Scheduler = request.app.state.scheduler
     try:
-        return service.tokens.check(token if scheme == "Bearer" else "")
+        wallet = service.admission.tokens.check(token if scheme == "Bearer" else "")
     except TokenError as error:
         raise HTTPException(401) from error
+    service.ping(wallet)
+    return wallet
 
 
 Caller = Annotated[Address, Depends(caller)]
@@ -62,13 +64,13 @@ def _login_routes(router: APIRouter, service: Scheduler) -> None:
     @router.get("/workers/challenge")
     def challenge(walletAddress: str) -> Response:  # noqa: N803  # official name
         address = parse_address(walletAddress)
-        if not service.may_login(address):
+        if not service.admission.is_admitted(address):
             raise HTTPException(401)
-        return PlainTextResponse(service.login_challenge(address))
+        return PlainTextResponse(service.admission.challenge(address))
 
     @router.post("/workers/login")
     def login(walletAddress: str, signature: SignatureValue) -> Response:  # noqa: N803
-        token = service.login(parse_address(walletAddress), signature.value)
+        token = service.admission.login(parse_address(walletAddress), signature.value)
         if token is None:
             raise HTTPException(401)
         return PlainTextResponse(token)

@@ -12,11 +12,11 @@ from adyton import __version__
 from adyton.base.clock import Clock, utc_now
 from adyton.base.errors import AdytonError, InputError
 from adyton.base.log import get_logger
-from adyton.base.types import Address, Bytes32, parse_address, parse_bytes32, word_bytes
+from adyton.base.types import Address, Bytes32, from_hex, parse_address, parse_bytes32, to_hex, word_bytes
 from adyton.chain.contracts import owner_of
 from adyton.chain.hashing import authorization_hash
 from adyton.chain.models import TaskStatus
-from adyton.chain.wallet import SignatureError, recover_personal
+from adyton.chain.wallet import SignatureError, personal_digest, recover_personal
 from adyton.content.registry import RegistryClient
 from adyton.platform.client import PlatformClient
 from adyton.runner.bwrap import find_runner
@@ -296,10 +296,14 @@ class Worker:
             signer = recover_personal(word_bytes(message), authorization.signature.value)
         except (InputError, SignatureError):
             return False
-        return worker == self._access.wallet.address and signer == self._pool_owner()
+        return worker == self._access.wallet.address and self._speaks_for_pool(signer, message, authorization)
 
-    def _pool_owner(self) -> Address:
-        return owner_of(self._access.rpc, self._settings.pool)
+    def _speaks_for_pool(self, signer: Address, message: Bytes32, authorization: WorkerpoolAuthorization) -> bool:
+        owner = owner_of(self._access.rpc, self._settings.pool)
+        if signer == owner:
+            return True
+        digest = Bytes32(to_hex(personal_digest(word_bytes(message))))  # a contract may own the pool (ERC-1271)
+        return self._access.hub.verify_signature(owner, digest, from_hex(authorization.signature.value))
 
     def _chain_status(self, task_id: Bytes32) -> TaskStatus | None:
         task = self._access.hub.view_task(task_id)

@@ -7,6 +7,7 @@ from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
 from adyton.cli.iexec.grammar import Arguments, Command, Option
 from adyton.cli.iexec.outcome import Outcome
+from adyton.cli.iexec.pushing import KEEP_A_COPY, telling
 from adyton.cli.iexec.values import asset_address
 from adyton.sdk import secrets
 
@@ -27,5 +28,6 @@ def run(context: Context, arguments: Arguments) -> Outcome:
         framework = secrets.app_framework(session, address, arguments.text("tee_framework"))
         given = arguments.text("secret_value")
         value = Secret(given) if given is not None else context.ui.hidden("Secret of the app")
-        secrets.push_app_secret(session, address, value, framework)
+        secrets.push_app_secret(session, address, value, framework, tell=telling(context.ui))
+    context.ui.info(KEEP_A_COPY)
     return Outcome(message=f"secret of app {address} pushed")

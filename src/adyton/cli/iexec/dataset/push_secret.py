@@ -7,6 +7,7 @@ from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
 from adyton.cli.iexec.grammar import Arguments, Command, Option
 from adyton.cli.iexec.outcome import Outcome
+from adyton.cli.iexec.pushing import KEEP_A_COPY, telling
 from adyton.cli.iexec.values import asset_address
 from adyton.sdk import datasets, secrets
 from adyton.sdk.errors import ClientError
@@ -22,7 +23,8 @@ def run(context: Context, arguments: Arguments) -> Outcome:
     with context.signing() as session:
         address = asset_address(context, session, "dataset", arguments.text("dataset_address"))
         secret = _read(context, arguments)
-        secrets.push_dataset_secret(session, address, secret, arguments.text("tee_framework"))
+        secrets.push_dataset_secret(session, address, secret, arguments.text("tee_framework"), tell=telling(context.ui))
+    context.ui.info(KEEP_A_COPY)
     return Outcome(message=f"secret of dataset {address} pushed", next_step="iexec dataset publish")
 
 

@@ -7,6 +7,7 @@ from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
 from adyton.cli.iexec.grammar import Arguments, Command, Option
 from adyton.cli.iexec.outcome import Outcome
+from adyton.cli.iexec.pushing import KEEP_A_COPY, telling
 from adyton.sdk import secrets
 
 COMMAND = Command(
@@ -25,5 +26,6 @@ def run(context: Context, arguments: Arguments) -> Outcome:
     with context.signing() as session:
         given = arguments.text("secret_value")
         value = Secret(given) if given is not None else context.ui.hidden(f"Value of secret {name}")
-        secrets.push_requester_secret(session, name, value, arguments.text("tee_framework"))
+        secrets.push_requester_secret(session, name, value, arguments.text("tee_framework"), tell=telling(context.ui))
+    context.ui.info(KEEP_A_COPY)
     return Outcome({"isPushed": True, "name": name})

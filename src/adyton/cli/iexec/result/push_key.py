@@ -6,6 +6,7 @@ from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
 from adyton.cli.iexec.grammar import Arguments, Command, Option
 from adyton.cli.iexec.outcome import Outcome
+from adyton.cli.iexec.pushing import telling
 from adyton.sdk import results, secrets
 from adyton.sdk.errors import ClientError
 
@@ -33,6 +34,11 @@ def run(context: Context, arguments: Arguments) -> Outcome:
                 hint="iexec result generate-encryption-keypair makes one; --secret-path names another",
             ) from error
         pushed = secrets.push_result_key(
-            session, pem, force_update=arguments.flag("force_update"), framework=arguments.text("tee_framework")
+            session,
+            pem,
+            force_update=arguments.flag("force_update"),
+            framework=arguments.text("tee_framework"),
+            tell=telling(context.ui),
         )
+    context.ui.info("keep the private key: results that are encrypted for it can be read with nothing else")
     return Outcome({"isPushed": pushed.is_pushed, "isUpdated": pushed.is_updated})

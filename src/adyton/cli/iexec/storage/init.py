@@ -7,6 +7,7 @@ from adyton.cli.iexec import options as o
 from adyton.cli.iexec.context import Context
 from adyton.cli.iexec.grammar import Arguments, Command, Option
 from adyton.cli.iexec.outcome import Outcome
+from adyton.cli.iexec.pushing import telling
 from adyton.sdk import storage
 from adyton.sdk.errors import ClientError
 
@@ -41,5 +42,7 @@ def run(context: Context, arguments: Arguments) -> Outcome:
             token = storage.login(session)
         else:
             token = context.ui.hidden(f"Token of {provider}")
-        pushed = storage.push(session, provider, token, force_update=force, framework=framework)
+        pushed = storage.push(
+            session, provider, token, force_update=force, framework=framework, tell=telling(context.ui)
+        )
     return Outcome({"isInitialized": True, "isUpdated": pushed.is_updated}, message=f"{name} pushed", details={})

@@ -1,0 +1,1 @@
+"""Calling a CAS: owners, enclaves, operators and other services."""

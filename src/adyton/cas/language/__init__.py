@@ -1,0 +1,1 @@
+"""The session language: documents, their values, secrets and templates, read strictly."""

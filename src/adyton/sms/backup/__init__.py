@@ -1,0 +1,1 @@
+"""Backups: rows as a stream, files of any size under encryption, archives, and the way back."""
